@@ -53,7 +53,6 @@ pub(crate) struct CompletionSet<F: Waitable> {
 /// The reason why a wait returned without a task that is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotDone {
-    /// The deadline passed.
     TimedOut,
     /// No task can end: each task needs the waiting thread in order to end, or this process
     /// is a forked child, in which the tasks do not run.
@@ -176,7 +175,6 @@ impl<F: Waitable> CompletionSet<F> {
         }
     }
 
-    /// Returns the number of tasks in the set, both done and not done.
     pub(crate) fn len(&self) -> usize {
         self.len
     }

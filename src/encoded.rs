@@ -65,7 +65,6 @@ impl EncodedCall {
         }
     }
 
-    /// Does the same as [`Encoded::slice_from`].
     pub(crate) fn slice_from(&self, from: usize) -> &[u8] {
         match self {
             Self::InPlace { bytes, length } => &bytes[from..usize::from(*length)],
@@ -73,7 +72,6 @@ impl EncodedCall {
         }
     }
 
-    /// Does the same as [`Encoded::as_slice`].
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
         match self {
             Self::InPlace { bytes, length } => Some(&bytes[..usize::from(*length)]),
@@ -105,7 +103,6 @@ impl From<Vec<u8>> for Encoded {
     }
 }
 
-/// Two encodings are equal if their bytes are equal.
 impl PartialEq for Encoded {
     fn eq(&self, other: &Self) -> bool {
         let all = |this: &Self| {

@@ -344,7 +344,6 @@ impl<T> Contained<T> {
         Self(Some(value))
     }
 
-    /// Lends the value.
     pub(crate) fn get(&self) -> &T {
         let value = self.0.as_ref();
         value.expect("only `into_inner` and `drop` take the value, and both consume it")

@@ -37,7 +37,6 @@ pub enum State {
 }
 
 impl State {
-    /// Returns `true` if the state is final.
     pub(crate) fn done(self) -> bool {
         matches!(self, Self::Finished | Self::Cancelled)
     }

@@ -83,7 +83,6 @@ local! {
     static THREAD_ID: Cell<u32> = Cell::new(0)
 }
 
-/// Returns the number that identifies the calling thread.
 #[inline]
 pub(crate) fn thread_id() -> ThreadId {
     let known = THREAD_ID.try_with(Cell::get).unwrap_or(0);

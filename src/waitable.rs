@@ -52,7 +52,6 @@ pub trait Target {
     /// process. Otherwise registers `waker`, which is woken when the task is done.
     fn poll(&self, key: &mut WakerKey, waker: Waker) -> bool;
 
-    /// Removes the waker that `key` identifies from the task.
     fn forget(&self, key: &mut WakerKey);
 
     /// Returns `true` if the task is not done and cannot, or perhaps cannot, end while the
@@ -111,7 +110,6 @@ pub(crate) mod tests {
     use super::*;
     use crate::completion::Completion;
 
-    /// The only future of a task.
     pub(crate) struct Awaited(pub(crate) Completion<()>);
 
     impl sealed::Sealed for Awaited {}

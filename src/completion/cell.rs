@@ -76,7 +76,6 @@ struct Header<X: 'static> {
     storage: UnsafeCell<()>,
 }
 
-/// The size of the header.
 const HEADER: usize = size_of::<Header<()>>();
 
 // SAFETY: `new` demands that job and value are `Send` if another thread gets the task, and
@@ -183,7 +182,6 @@ impl<X> TaskWith<X> {
         &self.header().attached
     }
 
-    /// Returns the id of the pool that the task was submitted to, or `NO_POOL`.
     #[inline]
     pub(crate) fn pool_id(&self) -> PoolId {
         self.header().pool_id

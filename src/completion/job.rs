@@ -31,7 +31,6 @@ pub(crate) trait Job<T>: Sized {
     /// the worker's decoded answer or with an error.
     const REMOTE: Option<&'static Remote> = None;
 
-    /// Runs the user's function.
     fn call(self) -> T;
 
     /// Tells the pool that the job will not be called. `cancelled` is `true` if the task
@@ -55,7 +54,6 @@ pub(crate) trait Job<T>: Sized {
         None
     }
 
-    /// Takes the encoded call of a remote task.
     fn take_encoded_call(&mut self) -> Option<EncodedCall> {
         None
     }
@@ -74,7 +72,6 @@ impl<T> Job<T> for NoJob {
     fn on_withdrawn(&self, _cancelled: bool) {}
 }
 
-/// A job in a scope.
 pub(crate) struct Scoped<J> {
     job: J,
     guard: Option<ScopeGuard>,
@@ -113,13 +110,10 @@ impl<J: Job<T>, T> Job<T> for Scoped<J> {
 
 /// A job of any type that will not be called.
 pub(super) trait Withdrawn {
-    /// See [`Job::on_withdrawn`].
     fn on_withdrawn(&self, cancelled: bool);
 
-    /// See [`Job::take_guard`].
     fn take_guard(&mut self) -> Option<ScopeGuard>;
 
-    /// See [`Job::drop_contained`].
     fn drop_contained(self: Box<Self>);
 }
 

@@ -63,7 +63,6 @@ const UNITS: usize = if cfg!(concurrent_futures_loom) { 2 } else { 61 };
 /// block. So less than a quarter of a block stays unused at its end.
 const LARGEST: usize = UNITS / 4 * UNIT;
 
-/// Memory for one task.
 pub(super) struct Memory {
     pub(super) start: NonNull<u8>,
     pub(super) place: Place,

@@ -196,7 +196,6 @@ impl<T> Completion<T> {
         unsafe { &*task.cast::<Self>() }
     }
 
-    /// Returns the worker's end.
     pub(crate) fn task(&self) -> &Task {
         &self.task
     }
@@ -271,7 +270,6 @@ impl<T> Completion<T> {
         }
     }
 
-    /// Returns `true` if the task finished with an error.
     pub(crate) fn failed(&self) -> bool {
         // SAFETY: the reference ends with this line. `self` is borrowed from the task's
         // only handle, and only a call that consumes the handle moves the value out.

@@ -95,7 +95,6 @@ pub(crate) struct JoblessNotification(Notification);
 unsafe impl Send for JoblessNotification {}
 
 impl JoblessNotification {
-    /// Returns the notification of a task whose job was dropped before.
     pub(super) fn new(notification: Notification) -> Self {
         debug_assert!(notification.job.is_none(), "the job was dropped");
         Self(Notification {

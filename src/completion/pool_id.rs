@@ -14,10 +14,8 @@ impl fmt::Display for PoolId {
     }
 }
 
-/// The pool id of a task that belongs to no pool.
 pub(crate) const NO_POOL: PoolId = PoolId(0);
 
-/// Returns the id of a new pool.
 pub(crate) fn new_pool_id() -> PoolId {
     static LAST: AtomicU32 = AtomicU32::new(0);
     loop {

@@ -61,7 +61,6 @@ impl RemoteEnd {
         &self.task
     }
 
-    /// Like [`end`](Self::end), but consumes the `RemoteEnd`.
     pub(crate) fn into_task(self) -> Task {
         self.task
     }

@@ -230,7 +230,6 @@ mod tests {
         fn on_withdrawn(&self, _cancelled: bool) {}
     }
 
-    /// Creates a task whose value sends `"dropped"` when it is dropped.
     fn noting(sender: &Sender<&'static str>) -> Completion<Says> {
         let job = Returns(Says("dropped", sender.clone()));
         // SAFETY: job and value borrow nothing, and both are `Send`.

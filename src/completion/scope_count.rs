@@ -78,7 +78,6 @@ impl ScopeCount {
         }
     }
 
-    /// Counts one more task.
     pub(super) fn enter(&self) {
         // ORDERING: relaxed is enough, because the new task is submitted by the scope's
         // closure or by another task of the scope. The scope cannot end before that task or

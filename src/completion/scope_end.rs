@@ -192,7 +192,6 @@ impl ScopeTasks {
         self.lists[line_of_thread()].0.lock()
     }
 
-    /// Returns the first panic of an ended task whose outcome was not read.
     pub(crate) fn unread_panic(&self) -> Option<Panic> {
         if !self.count.origin.is_here() {
             return None;

@@ -2,7 +2,6 @@
 
 use super::word::Word;
 
-/// The progress of a task at which a wait for it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
     Done,

@@ -7,7 +7,6 @@ use crate::panic::contain;
 use crate::sync::local;
 
 local! {
-    /// `true` while the current thread calls wakers.
     static WAKING: Cell<bool> = Cell::new(false)
 }
 

@@ -182,7 +182,6 @@ impl Word {
         (self.0 & LOW_HALF) / REFERENCE
     }
 
-    /// Returns this word with one reference less.
     #[inline]
     pub(super) fn released(self) -> Self {
         Self(self.0 - REFERENCE)

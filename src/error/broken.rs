@@ -39,7 +39,6 @@ struct Parts {
     expect(dead_code, reason = "a thread pool breaks by its initializer alone")
 )]
 pub(crate) enum BrokenPart {
-    /// The initializer failed.
     Initializer,
     /// A worker died, and the pool's policy for the death of a worker is
     /// `OnWorkerDeath::BreakPool`.
@@ -47,7 +46,10 @@ pub(crate) enum BrokenPart {
     /// Several workers in a row ended before they were ready for a task. `workers` is the
     /// number of these workers. `look_at` names the user code that ran in these workers and
     /// that may have ended them.
-    Starts { workers: u32, look_at: &'static str },
+    Starts {
+        workers: u32,
+        look_at: &'static str,
+    },
     /// No worker could be started, or a started worker reported that it cannot run tasks.
     Start,
     /// An executor of another crate created the error, so the part is unknown.

@@ -32,7 +32,6 @@ pub(crate) struct Parts {
 /// The place of a worker that a [`Launcher`](crate::Launcher) has started.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The name of the launcher.
     pub(crate) launcher: String,
     /// The name of the worker's host, if the worker has sent it.
     pub(crate) host: Option<String>,
@@ -42,7 +41,6 @@ pub(crate) struct Place {
     pub(crate) last_lines: Option<String>,
 }
 
-/// The stage that the start of a launcher's worker has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartStage {
     /// The launcher's command has not started the worker's program yet.

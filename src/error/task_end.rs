@@ -12,7 +12,6 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq)]
 pub struct TaskEnd(Arc<Parts>);
 
-/// The data of a [`TaskEnd`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) task: Option<Arc<str>>,

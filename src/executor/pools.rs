@@ -9,10 +9,6 @@ use crate::sync::{Condvar, Mutex};
 
 /// Returns an error if a setting of a builder is 0. `numbers` contains the name and the
 /// value of each setting.
-///
-/// # Errors
-///
-/// Returns [`Error::InvalidArgument`], which names the first setting that is 0.
 pub(crate) fn refuse_zeros(numbers: &[(&str, Option<u64>)]) -> Result<(), Error> {
     match numbers.iter().find(|(_, number)| *number == Some(0)) {
         Some((name, _)) => Err(Error::invalid_argument(format!(

@@ -22,7 +22,6 @@ impl WhenFull {
 }
 
 pub(crate) struct QueueCapacity {
-    /// The largest number of queued tasks, or `None` if the queue is unbounded.
     limit: Option<usize>,
     /// The condition variable that a thread notifies when the queue may no longer be full,
     /// and when the pool begins to refuse tasks.

@@ -39,7 +39,6 @@ use crate::worker::{self, PoolKind, Worker};
 /// ```
 pub struct InlineExecutor {
     state: Mutex<ExecutorState>,
-    /// `true` if each task records its times.
     record_timing: bool,
     /// The process that created the executor. In a forked child, the executor's lock may be
     /// held for ever by a thread that only the parent has.

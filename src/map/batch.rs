@@ -15,7 +15,6 @@ use crate::sync::yield_now;
 use crate::sys::fork::{Origin, forget};
 use crate::waitable::{Target, Waitable, sealed};
 
-/// The items of one task of a map.
 pub(crate) enum Batch<A> {
     One(A),
     /// A chunk of one or more items. The chunk has a timer if the map chooses the chunk
@@ -149,7 +148,6 @@ pub(crate) fn each<A, R>(
     results
 }
 
-/// The future of the task that runs one batch.
 pub(crate) struct Part<R> {
     task: Box<dyn Pending<R> + Send>,
     /// The index of the batch's first item among all items of the map.

@@ -38,7 +38,6 @@ const FIRST_YIELD: usize = 16;
 /// for each worker.
 const PARTS: usize = 4;
 
-/// The sizes of the chunks of one map.
 pub(super) struct ChunkSizes {
     workers: usize,
     /// The number of chunks that the map has submitted.

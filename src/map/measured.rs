@@ -31,14 +31,11 @@ const SLOWER: u64 = 4;
 /// counts as this number in the product, so that a mean of 0 can grow.
 const LEAST: u64 = 50;
 
-/// The state of a map's measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measured {
-    /// No chunk has begun to run.
     NothingBegan,
     /// A chunk has begun, but none has ended.
     NothingEnded,
-    /// At least one chunk has ended.
     Ended {
         /// The number of items in the chunks that have ended, at least 1.
         items: u32,
@@ -50,7 +47,6 @@ pub(super) enum Measured {
 }
 
 impl Measured {
-    /// Returns the state after a chunk has begun.
     fn begin(self) -> Self {
         match self {
             Self::NothingBegan => Self::NothingEnded,
@@ -117,7 +113,6 @@ impl Measurement {
         Measured::from_bits(self.0.load(Ordering::Relaxed))
     }
 
-    /// Returns the timer for a chunk of `items` items.
     pub(super) fn timer(&self, items: usize) -> ChunkTimer {
         ChunkTimer {
             measurement: self.clone(),
@@ -136,7 +131,6 @@ impl Measurement {
     }
 }
 
-/// Measures the run time of one chunk for the map that submitted the chunk.
 #[derive(Debug)]
 pub(crate) struct ChunkTimer {
     measurement: Measurement,

@@ -19,7 +19,6 @@ use crate::error::Error;
 use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::{contain_drop, watch_panics};
 
-/// The number with which the name of the next process pool ends.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Configures and builds a [`ProcessPoolExecutor`].

@@ -44,7 +44,6 @@ impl<'a> Input<'a> {
         u64::from_le_bytes(self.number())
     }
 
-    /// Returns an index below `count`, or 0 if `count` is 0.
     pub(super) fn index(&mut self, count: usize) -> usize {
         usize::from(self.u16()) % count.max(1)
     }

@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// The default of [`Launcher::start_limit`].
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// The default of [`Launcher::silence_limit`].
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A command that starts workers of a [`ProcessPoolExecutor`](crate::ProcessPoolExecutor)

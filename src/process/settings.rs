@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::launcher::Launcher;
 use crate::executor::TaskOptions;
 
-/// The settings of one task.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TaskSettings {
     pub(super) name: Option<Arc<str>>,
@@ -40,7 +39,6 @@ pub(super) struct Config {
     /// The settings of a task that is submitted without options.
     pub(super) settings: TaskSettings,
     pub(super) on_worker_death: OnWorkerDeath,
-    /// The largest number of queued tasks, or `None` if there is no limit.
     pub(super) queue_capacity: Option<usize>,
     pub(super) record_timing: bool,
     pub(super) env: Vec<(OsString, OsString)>,
@@ -59,7 +57,6 @@ pub(super) struct Config {
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 impl Config {
-    /// Returns `true` if the workers are the ranks of an MPI job.
     pub(super) fn has_ranks(&self) -> bool {
         #[cfg(feature = "mpi")]
         let has_ranks = self.mpi.is_some();

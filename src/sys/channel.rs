@@ -50,10 +50,6 @@ pub(crate) struct Channel {
 }
 
 /// Creates a channel. Returns the end for this process, and the end for a child process.
-///
-/// # Errors
-///
-/// Returns an error if the system has no descriptors or no memory left.
 pub(crate) fn pair() -> io::Result<(Channel, OwnedFd)> {
     let (ours, childs) = socketpair(
         AddressFamily::UNIX,
@@ -80,7 +76,6 @@ pub(crate) fn capacity() -> usize {
 pub(crate) const ROOM: usize = 4096;
 
 impl Channel {
-    /// Returns the child's end of a pair as a channel, for a test that holds both ends.
     #[cfg(test)]
     pub(crate) fn new(socket: OwnedFd) -> Self {
         Self::of_socket(socket)
@@ -201,10 +196,6 @@ impl Channel {
 
     /// Receives bytes like [`receive`](Self::receive), and also returns the descriptors
     /// that came with the bytes.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`receive`](Self::receive).
     pub(crate) fn receive_with_files(&self, into: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
         self.input.check()?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FILES))];
@@ -300,10 +291,6 @@ impl Channel {
     /// Waits until [`ROOM`] bytes can be sent at once, at most for the time `limit`.
     /// Returns `false` if there was no room in this time. Also returns `true` if the other
     /// end is closed.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`wait_for_bytes`](Self::wait_for_bytes).
     pub(crate) fn wait_for_room(&self, limit: Duration) -> io::Result<bool> {
         let output = self.output.as_ref().unwrap_or(&self.input);
         output.check()?;

@@ -58,10 +58,6 @@ pub(crate) struct Handle {
 impl Handle {
     /// Opens a handle to the child `pid` of this process. This process must not have waited
     /// for the child yet.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if `pid` is not a valid pid.
     pub(crate) fn open(pid: u32) -> io::Result<Self> {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
         let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
@@ -94,10 +90,6 @@ impl Handle {
     }
 
     /// Sends SIGTERM to the child. This process must not have waited for the child yet.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`kill`](Self::kill).
     pub(crate) fn terminate(&self) -> io::Result<()> {
         self.signal(Signal::TERM)?;
         // A stopped process handles SIGTERM only after SIGCONT.

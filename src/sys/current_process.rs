@@ -27,7 +27,6 @@ pub(crate) fn has_more_rights_than_its_caller() -> bool {
     (unsafe { libc::getauxval(libc::AT_SECURE) }) != 0
 }
 
-/// Returns `true` if the calling thread is the first thread of the process.
 pub(crate) fn is_main_thread() -> bool {
     // SAFETY: `gettid` only returns a number.
     let thread = unsafe { libc::gettid() };
@@ -70,7 +69,6 @@ pub(crate) fn use_short_timer_slack() -> io::Result<()> {
     Ok(set_current_timer_slack(NonZeroU64::new(1000))?)
 }
 
-/// Returns the name of this machine.
 pub(crate) fn host() -> String {
     uname().nodename().to_string_lossy().into_owned()
 }
@@ -78,10 +76,6 @@ pub(crate) fn host() -> String {
 /// Moves the descriptor to a number above 2. If the program has closed stdin, stdout or
 /// stderr, a new descriptor may get one of the numbers 0 to 2, and the program's I/O would
 /// then use this descriptor.
-///
-/// # Errors
-///
-/// Returns an error if the system has no descriptor left.
 pub(crate) fn move_above_stdio(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     if descriptor.as_raw_fd() > 2 {
         return Ok(descriptor);

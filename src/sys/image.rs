@@ -34,7 +34,6 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// Returns the image of this process.
     pub(crate) fn current() -> &'static Self {
         static CURRENT: OnceLock<Image> = OnceLock::new();
         CURRENT.get_or_init(Self::read)

@@ -50,7 +50,6 @@ impl Numbers {
         Some(Self::empty(element))
     }
 
-    /// Returns an empty vector of bytes.
     pub(crate) fn of_bytes() -> Self {
         Self::empty(Layout::new::<u8>())
     }
@@ -69,7 +68,6 @@ impl Numbers {
         }
     }
 
-    /// Returns the size of one number in bytes.
     pub(crate) fn size(&self) -> u8 {
         self.element.size() as u8
     }
@@ -110,13 +108,11 @@ impl Numbers {
         Ok(unsafe { Vec::from_raw_parts(this.start.as_ptr().cast(), length, capacity) })
     }
 
-    /// Returns the bytes of the numbers.
     pub(crate) fn bytes(&self) -> &[u8] {
         // SAFETY: the first `length` bytes of the allocation are initialized.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 
-    /// Returns the bytes of the numbers, for writing.
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: the first `length` bytes of the allocation are initialized, and the
         // allocation belongs to this value alone.
@@ -185,7 +181,6 @@ impl Numbers {
         Layout::from_size_align(bytes, self.element.align()).ok()
     }
 
-    /// Frees the allocation.
     fn free(&mut self) {
         if let Some(layout) = self
             .layout(self.capacity)

@@ -145,7 +145,6 @@ fn number_of_parent() -> io::Result<u32> {
     number.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// A handle to the parent process.
 #[derive(Debug)]
 pub(crate) struct Parent {
     pid: u32,
@@ -168,7 +167,6 @@ impl Parent {
         (parent_pid() == pid).then_some(Self { pid, pidfd })
     }
 
-    /// Returns `true` as long as the parent process exists.
     pub(crate) fn lives(&self) -> bool {
         parent_pid() == self.pid
     }

@@ -101,10 +101,6 @@ impl SharedMemory {
     /// Maps memory like [`open`](Self::open), but only for reading. A write to one of the
     /// memory's words ends this process. Even an atomic load may end this process, unless
     /// its ordering is `Relaxed`.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`open`](Self::open).
     pub(crate) fn open_to_read(file: &OwnedFd, words: usize) -> io::Result<Self> {
         Self::open_with(file, words, ProtFlags::READ)
     }
@@ -152,10 +148,6 @@ fn largest_file() -> u128 {
 }
 
 /// Allocates the pages for the first `words` words of the shared memory in `file`.
-///
-/// # Errors
-///
-/// Returns an error if the system is short of memory.
 pub(crate) fn reserve(file: &OwnedFd, words: usize) -> io::Result<()> {
     let bytes = 8 * words as u64;
     // Before Linux 6.11, each signal that arrives interrupts this call, also one that no

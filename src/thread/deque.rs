@@ -87,10 +87,6 @@ impl Deque {
 
     /// Pushes a task at the bottom, so that `pop` returns this task next.
     ///
-    /// # Errors
-    ///
-    /// Returns the task if the deque is full.
-    ///
     /// # Safety
     ///
     /// The caller is the owner.

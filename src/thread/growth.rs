@@ -58,7 +58,6 @@ use crate::error::Error;
 use crate::sync::{Ordering, fence};
 
 impl Pool {
-    /// Returns `true` if more workers may be started.
     #[inline]
     pub(super) fn may_grow(&self) -> bool {
         // ORDERING: relaxed is enough, because `growth_left` is reduced only under the lock
@@ -67,7 +66,6 @@ impl Pool {
         self.growth_left.load(Ordering::Relaxed) != 0
     }
 
-    /// Returns the number of workers that are free.
     pub(super) fn free(&self) -> usize {
         let slots = self.slots.iter(self.started());
         slots.filter(|slot| !slot.is_busy()).count()
@@ -144,10 +142,6 @@ impl Pool {
 
     /// Starts a worker. While another thread is starting, only plans the worker (see the
     /// head of this file). Called only if one more worker is allowed.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Error::Spawn`] if the system starts no thread.
     pub(super) fn start_worker(self: &Arc<Self>, state: &mut PoolState) -> Result<(), Error> {
         let index = state.vacant.pop().unwrap_or_else(|| self.started());
         // The worker counts as free as soon as its slot is counted (`count_slot`).

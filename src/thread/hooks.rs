@@ -4,7 +4,6 @@
 use super::worker_thread::WorkerThread;
 use crate::completion::{Task, WorkerHooks};
 
-/// The hooks for a task that the worker took from a queue.
 impl WorkerHooks for WorkerThread {
     fn begin(&self, _leaves_entry: bool) {
         self.slot().count_begun();

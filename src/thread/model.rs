@@ -56,7 +56,6 @@ fn lie_down(pool: &Pool, index: usize) {
     assert_eq!(rest, Rest::Sleep);
 }
 
-/// Steals one task from the deque, if it is not empty.
 fn steal(deque: &Deque) -> Option<Task> {
     loop {
         match deque.steal() {

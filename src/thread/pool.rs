@@ -50,10 +50,8 @@ use crate::sys::fork::{Origin, forget};
 #[cfg(test)]
 use crate::sys::stack;
 
-/// The function that prepares a worker for its tasks.
 pub(super) type Initializer = Box<dyn Fn() -> Result<(), Error> + Send + Sync>;
 
-/// The function that runs when a worker ends.
 pub(super) type ExitHook = Box<dyn Fn() + Send + Sync>;
 
 pub(super) struct Config {
@@ -70,7 +68,6 @@ pub(super) struct Config {
 
 #[cfg(test)]
 impl Config {
-    /// Returns the configuration of a pool for tests, with only the number of workers set.
     pub(super) fn of_workers(max_workers: usize) -> Self {
         Self {
             max_workers,
@@ -85,7 +82,6 @@ impl Config {
 }
 
 pub(super) struct Pool {
-    /// The id that the pool's tasks store.
     pub(super) id: PoolId,
     /// The process that created the pool. A forked child has at most one of the pool's
     /// threads: the thread that forked.
@@ -182,13 +178,11 @@ impl Pool {
         self.started.load(Ordering::Acquire)
     }
 
-    /// Returns `true` if the queue or any worker's deque has an entry.
     pub(super) fn has_tasks(&self) -> bool {
         let mut slots = self.slots.iter(self.started());
         self.queue.len() != 0 || slots.any(|slot| slot.own.len() != 0)
     }
 
-    /// Returns the number of tasks that wait in the queue and in the workers' deques.
     pub(super) fn queued(&self) -> usize {
         let own: usize = (self.slots.iter(self.started()))
             .map(|slot| slot.own.len())

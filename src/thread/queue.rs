@@ -71,7 +71,6 @@ pub(super) enum Gate {
     ShutDown = 1,
     /// Shut down, and the queued tasks are cancelled.
     Cancelled = 2,
-    /// The queued tasks fail.
     Broken = 3,
 }
 
@@ -111,7 +110,6 @@ struct Inner {
 #[cfg(all(target_pointer_width = "64", not(concurrent_futures_loom)))]
 const _: () = assert!(std::mem::offset_of!(Queue, idle) <= 128 && size_of::<Mutex<Inner>>() <= 56);
 
-/// The back of the queue.
 struct Back {
     /// The oldest task of the back. It lies here, and not in the buffer of `younger`, so
     /// that a worker that takes the only task needs only the cache line of the lock. If
@@ -159,7 +157,6 @@ impl Back {
 /// The answer of the queue to a worker that found no task.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Rest {
-    /// The queue contains tasks.
     Work,
     /// The queue is closed and empty.
     Closed,
@@ -345,7 +342,6 @@ impl Queue {
         self.back_len.store(inner.back.len(), Ordering::Release);
     }
 
-    /// Takes all tasks out of the queue.
     pub(super) fn take_all(&self) -> Vec<Task> {
         let mut inner = self.inner.lock();
         let front = std::iter::from_fn(|| self.front.take_oldest(|| ()));
@@ -368,7 +364,6 @@ impl Queue {
         drop(done);
     }
 
-    /// Ends the search of the calling worker.
     pub(super) fn stop_searching(&self) {
         let mut inner = self.inner.lock();
         let idle = inner.idle & !SEARCHING;

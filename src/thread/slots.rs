@@ -91,7 +91,6 @@ impl Slot {
         self.signal.load(Ordering::Acquire) != 0
     }
 
-    /// Sleeps until a signal is set, and returns the signal.
     pub(super) fn sleep(&self) -> u32 {
         loop {
             // ORDERING: acquire makes the tasks visible that were queued before the signal

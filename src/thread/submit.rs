@@ -16,10 +16,6 @@ impl Pool {
     /// Creates a task for a call and queues the task. If the queue is full, does what
     /// `when_full` says, unless the caller is a task of the pool or a callback of such a
     /// task.
-    ///
-    /// # Errors
-    ///
-    /// Returns the call, with the reason why it was refused.
     #[inline]
     pub(super) fn submit<F, A, R>(
         self: &Arc<Self>,
@@ -128,10 +124,6 @@ impl Pool {
 
     /// Admits one task: makes sure that the pool is open and has a worker, and that the
     /// queue is not full.
-    ///
-    /// # Errors
-    ///
-    /// Returns the reason why the task is refused.
     #[inline]
     fn admit(self: &Arc<Self>, when_full: WhenFull) -> Result<(), Error> {
         if !self.is_here() {
@@ -175,10 +167,6 @@ impl Pool {
 
     /// Queues a task. A worker of this pool pushes the task to its own deque. Any other
     /// thread appends the task to the pool's queue.
-    ///
-    /// # Errors
-    ///
-    /// Returns the reason why the pool is closed.
     #[inline]
     pub(super) fn push(self: &Arc<Self>, task: Task) -> Result<(), Error> {
         let mut task = Some(task);

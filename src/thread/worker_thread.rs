@@ -35,7 +35,6 @@ const BATCH: usize = 16;
 
 pub(super) struct WorkerThread {
     pub(super) pool: Arc<Pool>,
-    /// The index of the worker's slot.
     pub(super) index: usize,
     slot: Arc<Slot>,
     turn: Cell<u32>,

@@ -26,7 +26,6 @@ use crate::process::worker::rank;
 /// pool needs no limit, because MPI itself notices the death of a rank.
 const NEVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// The number with which the name of the next pool of ranks ends.
 static MADE: AtomicUsize = AtomicUsize::new(0);
 
 /// Configures and starts a pool whose workers are the ranks of an MPI job.

@@ -32,7 +32,6 @@ const KEPT: usize = 2048;
 /// The largest number of lines of the output that an error contains.
 const LINES: usize = 4;
 
-/// The stack size of the thread, in bytes.
 const STACK: usize = 128 << 10;
 
 /// The largest number of bytes for which the thread waits for the end of a line. It copies
@@ -63,10 +62,6 @@ struct Output {
 
 impl ErrorOutput {
     /// Starts the thread that copies the output of the command.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the system has no descriptor or no thread left.
     pub(super) fn new(pipe: ChildStderr) -> io::Result<Self> {
         ioctl_fionbio(&pipe, true)?;
         // The pipe must not get the number of a standard descriptor that this program has
@@ -88,7 +83,6 @@ impl ErrorOutput {
         })
     }
 
-    /// Returns the last lines that the command has written, or `None` if there are none.
     pub(super) fn last_lines(&self) -> Option<String> {
         let mut output = self.shared.output.lock();
         output.read();
@@ -168,7 +162,6 @@ impl Output {
         }
     }
 
-    /// Reads the bytes that have arrived.
     fn read(&mut self) {
         let mut bytes = [0; 4096];
         while !self.is_at_end && self.to_copy.len() < 16 * LONGEST_LINE {

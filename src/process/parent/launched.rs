@@ -54,7 +54,6 @@ use crate::error::StartStage;
 use crate::process::launcher::Launcher;
 
 pub(super) struct Launched {
-    /// The index of the launcher.
     pub(super) launcher: usize,
     /// The error output of the launcher's command. `None` for a rank of an MPI job, which
     /// no command has started.
@@ -156,7 +155,6 @@ impl Launched {
         }
     }
 
-    /// Records the time that a task has taken.
     pub(super) fn task_took(&mut self, time: Duration) {
         self.task_time = Some(mean(self.task_time, time));
     }
@@ -190,7 +188,6 @@ impl Launched {
         Progress::within(progress::LIMIT.saturating_add(self.silence_limit), now)
     }
 
-    /// Returns the time of the next check of the connection.
     pub(super) fn next_check(&self) -> Instant {
         self.silence.next_check().min(self.next_ping)
     }
@@ -212,7 +209,6 @@ impl Launched {
         }
     }
 
-    /// Returns the reason why the pool ends a worker that is silent.
     pub(super) fn why_lost(&self) -> String {
         format!(
             "nothing has arrived from it for {:?}; the connection to its host is down, or the worker \

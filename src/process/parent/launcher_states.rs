@@ -45,14 +45,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The states of a pool's launchers, by their index.
 #[derive(Debug, Default)]
 pub(super) struct LauncherStates(Vec<LauncherState>);
 
 #[derive(Debug)]
 pub(super) struct LauncherState {
     pub(super) name: String,
-    /// The largest number of workers that the launcher may have at a time.
     workers: usize,
     /// The number of workers that were started and have not ended.
     living: usize,
@@ -65,7 +63,6 @@ pub(super) struct LauncherState {
     /// these failures.
     pub(super) failures: u32,
     failing: Option<(Instant, Instant)>,
-    /// The earliest time of the next start.
     not_before: Option<Instant>,
     pub(super) left_out: Option<String>,
 }
@@ -115,7 +112,6 @@ impl LauncherStates {
         &self.0[index].name
     }
 
-    /// Returns the number of workers that may be started now.
     pub(super) fn count_startable(&self, now: Instant) -> usize {
         let due = self.0.iter().filter(|state| state.is_due(now));
         due.fold(0, |sum, state| sum.saturating_add(state.room()))
@@ -146,7 +142,6 @@ impl LauncherStates {
         self.0[index].living += 1;
     }
 
-    /// Records that a worker of the launcher has sent `Ready`.
     pub(super) fn is_ready(&mut self, index: usize) {
         self.0[index].ready += 1;
         self.0[index].starts_alone = false;

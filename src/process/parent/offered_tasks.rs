@@ -9,14 +9,13 @@ use crate::encoded::EncodedCall;
 use crate::process::transport::PoolOffers;
 use crate::process::wire::frame::{Kind, bare};
 
-/// The offered tasks of a pool, with the memory of the offers.
 pub(super) struct OfferedTasks {
     pub(super) offers: PoolOffers,
     /// The tasks in the order of their offers, except those that the pool has assigned.
     pub(super) tasks: VecDeque<Offer>,
     /// The offers whose tasks the pool has assigned to workers before it has read the
     /// workers' messages about the offers. The workers may still copy the calls, so the
-    /// slots (the memory of the calls) stay in use.
+    /// slots stay in use.
     unread: Vec<u64>,
 }
 
@@ -59,7 +58,6 @@ impl OfferedTasks {
         self.unread.push(offer);
     }
 
-    /// Returns `true` if the slot of an offer is still kept ([`keep`](Self::keep)).
     pub(super) fn keeps(&self, offer: u64) -> bool {
         self.unread.contains(&offer)
     }
@@ -80,8 +78,7 @@ impl OfferedTasks {
     }
 
     /// Returns `true` if this worker may have taken the task with this number: the status
-    /// of the task's offer (a word that says which worker has taken the offer) names this
-    /// worker, or was overwritten.
+    /// of the task's offer names this worker, or was overwritten.
     pub(super) fn may_begin(&self, task: u64, worker: usize) -> bool {
         let mut offers = self.tasks.iter();
         let offer = offers.find(|offer| offer.task.entry.number == task);
@@ -116,20 +113,17 @@ impl OfferedTasks {
         self.tasks.iter().any(|other| other.number == offer)
     }
 
-    /// Returns `true` if no worker has taken any of the offers.
     pub(super) fn are_all_open(&self) -> bool {
         // The workers take the oldest offer first.
         let oldest = self.tasks.front();
         oldest.is_none_or(|offer| self.offers.is_open(offer.number))
     }
 
-    /// Returns `true` if there is an offer that no worker has taken.
     pub(super) fn is_any_open(&self) -> bool {
         let mut numbers = self.tasks.iter().map(|offer| offer.number);
         numbers.any(|number| self.offers.is_open(number))
     }
 
-    /// Removes the first task for which the closure returns `true`.
     pub(super) fn remove(
         &mut self,
         mut is_it: impl FnMut(&PoolOffers, &Offer) -> bool,
@@ -145,7 +139,7 @@ impl OfferedTasks {
     }
 
     /// Removes the oldest task that `worker`, which has ended, had taken. `taken` is the
-    /// worker's own record of the last offer that it had taken (`WorkerHandle::taken`).
+    /// worker's own record of the last offer that it had taken (`ParentEnd::taken`).
     pub(super) fn remove_taken_by(&mut self, worker: usize, taken: u64) -> Option<InFlight> {
         self.remove(|offers, Offer { number, .. }| {
             let is_last = taken == number + 1 && offers.is_scribbled(*number);

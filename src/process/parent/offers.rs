@@ -72,8 +72,8 @@ impl PoolState {
         }
     }
 
-    /// Frees the slot (the memory) of the offer from which a worker has its task, because
-    /// the worker has copied the call or has ended.
+    /// Frees the slot of the offer from which a worker has its task, because the worker
+    /// has copied the call or has ended.
     pub(super) fn free_slot(&mut self, number: usize) {
         let handle = self.workers.get(&number);
         let offer = handle.and_then(|handle| handle.in_flight()?.offer);

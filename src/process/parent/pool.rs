@@ -72,7 +72,6 @@ use crate::sys::wake_fd::WakeFd;
 
 pub(in crate::process) struct Pool {
     pub(super) id: PoolId,
-    /// The process that made the pool. A fork of it has none of the pool's threads.
     pub(super) origin: Origin,
     pub(super) config: Config,
     pub(super) starter: Starter,
@@ -85,7 +84,6 @@ pub(in crate::process) struct Pool {
     /// Notified when a recall, which asks a worker to give a task back, has ended
     /// (`sent_ahead.rs`).
     pub(super) recalled: Condvar,
-    /// Wakes the supervisor.
     pub(super) wake_fd: WakeFd,
     pub(super) threads: Mutex<Vec<JoinHandle<()>>>,
     pub(super) last_number: AtomicU64,
@@ -107,7 +105,6 @@ pub(in crate::process) fn end_pools_of_ranks() {
     }
 }
 
-/// Returns the pool with this id if the pool still exists.
 pub(in crate::process) fn find(id: PoolId) -> Option<Arc<Pool>> {
     POOLS.lock().get(&id).and_then(Weak::upgrade)
 }
@@ -224,12 +221,10 @@ impl Pool {
         self.state.lock().closed.clone().map_or(Ok(()), Err)
     }
 
-    /// Returns `true` if the current process made the pool, and `false` in a fork of it.
     pub(super) fn is_here(&self) -> bool {
         self.origin.is_here()
     }
 
-    /// Unlocks the state, and wakes the supervisor if `needs_wakeup` is set.
     pub(super) fn wake_supervisor_if_needed(&self, mut state: MutexGuard<'_, PoolState>) {
         let needs_wakeup = std::mem::take(&mut state.needs_wakeup);
         drop(state);
@@ -241,9 +236,8 @@ impl Pool {
     /// Begins a round of the supervisor's loop. The supervisor holds the lock.
     pub(super) fn begin_round(&self, state: &mut PoolState) {
         state.needs_wakeup = false;
-        // In a burst (many tasks in a row), `dispatch` lets workers sleep although there
-        // are offers. If the burst is over, the call of `dispatch` below wakes these
-        // workers.
+        // In a burst, `dispatch` lets workers sleep although there are offers. If the
+        // burst is over, the call of `dispatch` below wakes these workers.
         state.is_burst &= state.submitted >= BURST;
         if state.not_before.is_some_and(|at| at <= Instant::now()) {
             state.not_before = None;

@@ -74,9 +74,8 @@ pub(super) struct PoolState {
     /// The earliest time at which the supervisor may start the next worker. The time is set
     /// after a failed start.
     pub(super) not_before: Option<Instant>,
-    /// The time at which the pause of a launcher (a command that starts workers elsewhere)
-    /// after a failed start ends, if tasks wait for a worker that this launcher may start
-    /// then.
+    /// The time at which the pause of a launcher after a failed start ends, if tasks wait
+    /// for a worker that this launcher may start then.
     pub(super) retry_at: Option<Instant>,
     /// The times of the first and the last of several starts that failed in a row for lack
     /// of resources, such as descriptors or memory. The pool records these times only while
@@ -95,8 +94,7 @@ pub(super) struct PoolState {
     /// The threads that may still copy the error output of launchers' commands
     /// (`error_output.rs`) whose workers have ended.
     pub(super) copying: Vec<JoinHandle<()>>,
-    /// The *recalls* (requests by which the pool asks workers to give tasks back) for whose
-    /// outcomes threads wait.
+    /// The *recalls* for whose outcomes threads wait.
     pub(super) recalls: Recalls,
     /// `true` while a shutdown takes back the tasks that were *sent ahead* (to workers that
     /// still had another task). Meanwhile the pool sends no queued task to a worker.
@@ -124,10 +122,9 @@ pub(super) struct PoolState {
     pub(super) pollers: usize,
     /// The number of tasks that count for a burst ([`BURST`]).
     pub(super) submitted: usize,
-    /// `true` while the supervisor takes naps (short sleeps in which it reads no messages),
-    /// because a thread submits a *burst*: many tasks in a row.
+    /// `true` while the supervisor takes naps, because a thread submits a *burst*: many
+    /// tasks in a row.
     pub(super) is_burst: bool,
-    /// `true` while the supervisor sleeps.
     pub(super) is_asleep: bool,
     /// `true` if the pool has sent or offered a task since the last round of the
     /// supervisor's loop.
@@ -229,7 +226,6 @@ impl PoolState {
         self.queue.push_front(entry);
     }
 
-    /// Sends an event to the collector.
     pub(super) fn send_event(&mut self, event: Event) {
         if let Some(collector) = &self.collector {
             // The caller has already counted the task of an `Answered` event in

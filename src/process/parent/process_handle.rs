@@ -12,7 +12,6 @@ use crate::process::transport::Mpi;
 use crate::sync::Mutex;
 use crate::sys::child::{Handle, SignalName};
 
-/// The process of a worker.
 pub(super) enum Process {
     Child(ChildProcess),
     /// A rank of an MPI job, which MPI has started.
@@ -35,7 +34,6 @@ impl Drop for TakenRank {
     }
 }
 
-/// A child of this process.
 pub(super) struct ChildProcess {
     pid: u32,
     handle: Handle,
@@ -119,7 +117,6 @@ impl Process {
         }
     }
 
-    /// Kills the process, and waits until it has ended.
     pub(super) fn kill_and_wait(&self) {
         // An error is ignored, because the process may have ended already.
         let _ = self.kill();
@@ -157,7 +154,6 @@ impl Process {
 }
 
 impl ChildProcess {
-    /// Returns the result of the closure, or `None` if the process was reaped.
     fn if_not_reaped<R>(&self, act: impl Fn(&Handle) -> R) -> Option<R> {
         self.child.lock().is_some().then(|| act(&self.handle))
     }

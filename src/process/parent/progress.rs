@@ -35,7 +35,6 @@
 
 use std::time::{Duration, Instant};
 
-/// The time between two checks.
 pub(super) const INTERVAL: Duration = Duration::from_secs(2);
 
 /// The number of checks without progress after which the supervisor kills the worker.
@@ -56,7 +55,6 @@ impl Progress {
         Self::within(LIMIT, now)
     }
 
-    /// Returns a time limit of the length `limit`.
     pub(super) fn within(limit: Duration, now: Instant) -> Self {
         let interval = limit / CHECKS;
         Self {
@@ -70,7 +68,6 @@ impl Progress {
         self.next_check
     }
 
-    /// Returns `true` after the first check.
     pub(super) fn is_late(&self) -> bool {
         self.checks_left < CHECKS
     }
@@ -147,7 +144,6 @@ impl Checks {
         may_be_made
     }
 
-    /// Returns `true` if at least one check was made.
     pub(super) fn was_made(&self) -> bool {
         self.was_made
     }

@@ -24,10 +24,8 @@ use crate::sync::ThreadId;
 
 /// The operations on a task that depend on the type of the task's value.
 pub(super) trait RemoteValue: Send {
-    /// Called when a worker has started the task.
     fn begin(&self);
 
-    /// See [`QueuedTask::answered`].
     fn answered(
         self: Box<Self>,
         task: Task,
@@ -36,7 +34,6 @@ pub(super) trait RemoteValue: Send {
         collector: Option<ThreadId>,
     ) -> Answered;
 
-    /// See [`QueuedTask::failed`].
     fn failed(&self, task: &Task, error: Error) -> Option<Notification>;
 }
 
@@ -65,7 +62,6 @@ pub(super) struct QueuedTask {
     /// `true` once a worker has started the task. The task's future shows the task as
     /// running from then on, even while the task waits in the queue for a retry.
     pub(super) has_begun: bool,
-    /// The number of workers that have started the task.
     pub(super) times_begun: u32,
     /// The number of workers that ended while they read the task's call.
     pub(super) send_attempts: u32,
@@ -134,7 +130,6 @@ impl QueuedTask {
 /// a longer call, because that takes long, and a thread may be waiting for the task.
 const LARGE: usize = 64 << 10;
 
-/// A task that was offered or sent to a worker.
 pub(super) struct InFlight {
     /// The number of the task's offer, or `None` if the pool sends the task.
     pub(super) offer: Option<u64>,
@@ -159,7 +154,6 @@ impl InFlight {
         }
     }
 
-    /// Returns `true` if the whole call was sent.
     pub(super) fn is_sent(&self) -> bool {
         let call = self.entry.task.call();
         call.is_none_or(|call| self.written >= call.len())

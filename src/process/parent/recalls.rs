@@ -8,7 +8,6 @@ pub(super) struct Recalls(Vec<Recall>);
 #[derive(Debug)]
 struct Recall {
     task: u64,
-    /// The number of threads that wait.
     waiting: usize,
     /// `true` if the task was taken back, and `false` if it has begun or failed. `None`
     /// until the recall has ended.
@@ -52,7 +51,6 @@ impl Recalls {
         is_waited_for
     }
 
-    /// Returns `true` if a thread waits for the recall of a task.
     #[cfg(test)]
     pub(super) fn has(&self, task: u64) -> bool {
         self.0.iter().any(|recall| recall.task == task)

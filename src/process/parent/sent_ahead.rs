@@ -181,7 +181,6 @@ impl Pool {
         state.needs_wakeup |= handle.has_unsent();
     }
 
-    /// Handles a task that its worker has given back.
     pub(super) fn task_recalled(&self, state: &mut PoolState, number: usize, task: u64) {
         let Some(handle) = state.workers.get_mut(&number) else {
             return;

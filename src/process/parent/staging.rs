@@ -87,7 +87,6 @@ const REQUESTED: u64 = 1 << 20;
 /// The largest number of bytes that one system call reads in order to hash or to send them.
 const PIECE: usize = 64 << 10;
 
-/// The file of this program.
 #[derive(Debug)]
 pub(super) struct StagedProgram {
     file: File,
@@ -99,10 +98,6 @@ pub(super) struct StagedProgram {
 
 impl StagedProgram {
     /// Opens the file of this program, and reads it once for its length and hash.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the file cannot be read.
     pub(super) fn open() -> io::Result<Self> {
         let path = std::env::current_exe().unwrap_or_default();
         Self::read(Path::new(PROGRAM), path.file_name().unwrap_or_default()).map_err(|error| {
@@ -160,7 +155,6 @@ impl StagedProgram {
     }
 }
 
-/// The state of the copy that one command may make.
 #[derive(Debug)]
 pub(super) struct Copying {
     program: Arc<StagedProgram>,
@@ -189,12 +183,10 @@ impl Copying {
         may_request
     }
 
-    /// Returns `true` if requested bytes wait to be sent.
     pub(super) fn has_unsent(&self) -> bool {
         self.sent < self.requested
     }
 
-    /// Returns `true` if all bytes were sent.
     pub(super) fn is_complete(&self) -> bool {
         self.sent == self.program.length
     }
@@ -211,7 +203,6 @@ impl Copying {
         Ok(bytes)
     }
 
-    /// Counts bytes that were sent.
     pub(super) fn count_sent(&mut self, count: usize) {
         self.sent += count as u64;
     }

@@ -65,12 +65,10 @@ pub(super) struct Starter {
 }
 
 impl Starter {
-    /// Returns `true` if the workers run an initializer.
     pub(super) fn initializes(&self) -> bool {
         self.initialize.is_some()
     }
 
-    /// Names the user code that a worker runs before its first task.
     pub(super) fn runs_before_tasks(&self) -> &'static str {
         match (self.entry_point, self.initializes()) {
             (EntryPoint::Hook, false) => "what runs before `main`",
@@ -198,8 +196,7 @@ impl Starter {
     fn rings(&self) -> io::Result<Option<(Rings, OwnedFd)>> {
         match self.transport {
             Transport::Socket => Ok(None),
-            // If the pool has offers (tasks in shared memory), a worker without shared
-            // memory would get no task.
+            // If the pool has offers, a worker without shared memory would get no task.
             _ if self.offers.is_some() => Rings::create().map(Some),
             Transport::Shared => Rings::create().map(Some),
             Transport::Automatic => Ok(Rings::create().ok()),

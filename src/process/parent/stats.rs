@@ -27,7 +27,6 @@ impl Pool {
         self.assign_taken(state);
     }
 
-    /// Returns a snapshot of the pool's counts.
     pub(in crate::process) fn stats(&self) -> Stats {
         if !self.is_here() {
             return Stats::default();

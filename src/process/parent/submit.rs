@@ -34,7 +34,6 @@ use crate::process::wire::frame;
 use crate::sys::current_process;
 
 impl Pool {
-    /// Queues one call.
     pub(in crate::process) fn submit_one<A: Portable, R: Portable>(
         self: &Arc<Self>,
         f: fn(A) -> R,
@@ -91,7 +90,6 @@ impl Pool {
         self.queue(packed.into_frame().into(), settings, decoder, when_full)
     }
 
-    /// Encodes the call of an initializer.
     pub(in crate::process) fn encode_initializer<A, O>(
         f: fn(A) -> O,
         args: &A,

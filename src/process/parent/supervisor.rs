@@ -206,9 +206,9 @@ impl Pool {
             let is_kept = |offer| offered.is_some_and(|offered| offered.keeps(offer));
             let keeps_slot = is_full && offer.is_some_and(is_kept);
             let progress = handle.progress.as_mut();
-            // A worker that was stopped before it copied its call keeps its offer's slot
-            // (the memory). If no other slot is free, the pool can make no offers, so it
-            // kills this worker already after the first check.
+            // A worker that was stopped before it copied its call keeps its offer's slot.
+            // If no other slot is free, the pool can make no offers, so it kills this
+            // worker already after the first check.
             let is_over = |progress: &mut Progress| {
                 progress.is_given_up(now) || keeps_slot && progress.is_late()
             };

@@ -60,19 +60,15 @@ impl<T> Job<T> for RemoteJob {
     }
 }
 
-/// The conversion of a worker's answer into a task's value.
 pub(super) trait Decoder<T>: Send + 'static {
-    /// Decodes the value. `name` is the name of the task.
     fn decode(&self, bytes: &mut Encoded, name: Option<&Arc<str>>) -> Result<T, Error>;
 
-    /// Called when a worker has started the task.
     fn begin(&self) {}
 
     /// Called with the worker's answer, before a thread decodes the answer.
     fn answered(&self, _answer: &Answer<Encoded>) {}
 }
 
-/// The type `T` of a task's value, with its decoder.
 struct ValueOf<T, D> {
     decoder: D,
     value: PhantomData<fn() -> T>,
@@ -119,7 +115,6 @@ where
         self.typed(task).settle_quietly(value, collector).ok()
     }
 
-    /// Decodes the answer, and ends the task.
     fn finish(&self, task: &Task, answer: Answer<Encoded>, name: Option<Arc<str>>) {
         // Marks this thread as the task's worker. If the value's `Deserialize` waits for
         // this very task, the wait then returns an error instead of a deadlock.
@@ -195,7 +190,6 @@ where
     }
 }
 
-/// Converts a worker's answer into the task's outcome.
 fn outcome<T, B>(
     answer: Answer<B>,
     name: Option<Arc<str>>,
@@ -209,7 +203,6 @@ fn outcome<T, B>(
     }
 }
 
-/// The decoder for the value of a single call.
 pub(super) struct One;
 
 impl<T: DeserializeOwned> Decoder<T> for One {
@@ -275,7 +268,6 @@ impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
     }
 }
 
-/// Returns the error for a chunk whose answer is malformed.
 fn malformed_chunk(what: &str) -> Error {
     Error::other(format!(
         "the worker's answer for several items makes no sense ({what}); {FOREIGN_BYTES}"

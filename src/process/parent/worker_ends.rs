@@ -212,9 +212,7 @@ impl Pool {
     }
 
     /// Handles the tasks that an ended worker still had behind its current task
-    /// (`sent_ahead.rs`): puts them back into the queue, or makes them fail. If the pool
-    /// killed the worker, the reason concerns these tasks too only if the pool stops all
-    /// its workers.
+    /// (`sent_ahead.rs`): puts them back into the queue, or makes them fail.
     fn requeue_ahead(&self, state: &mut PoolState, handle: &mut WorkerHandle, death: &DeathParts) {
         let reason = handle
             .kill_reason
@@ -250,10 +248,8 @@ impl Pool {
         self.config.on_worker_death == OnWorkerDeath::BreakPool
     }
 
-    /// Requeues the task of a worker that has ended, or makes the task fail. `capacity` is
-    /// the largest number of bytes that fit into the worker's transport. If
-    /// `knows_what_has_begun` is `false`, a task that the worker has got may have begun
-    /// although the worker's message `Started` has not arrived.
+    /// Requeues the task of a worker that has ended, or makes the task fail. `kill_reason`
+    /// is the reason why the pool killed the worker, if it concerns this task.
     fn requeue_or_fail(
         &self,
         state: &mut PoolState,
@@ -324,7 +320,6 @@ impl Pool {
     }
 }
 
-/// Returns the stage at which a worker with this task ended.
 fn moment(task: &InFlight) -> Moment {
     match task.started {
         Some(started) => Moment::Running(started.elapsed()),

@@ -58,7 +58,6 @@ use crate::process::wire::message;
 /// worker's long answer from delaying the answers of the other workers.
 pub(super) const IO_BUDGET: usize = 1 << 20;
 
-/// The state of a worker.
 pub(super) enum WorkerState {
     Starting,
     Idle,
@@ -83,7 +82,6 @@ pub(super) enum KillReason {
     Misbehaved(String),
 }
 
-/// A frame that waits in the outbox.
 enum Outgoing {
     Frame(Arc<Encoded>),
     /// The call of the task with this number. The task is the worker's current task, or was
@@ -91,18 +89,16 @@ enum Outgoing {
     Call(u64),
 }
 
-/// The first messages to a new worker. The pool stores the worker's handle before it sends
-/// these messages, because the worker may take offers (tasks in shared memory) as soon as
-/// it has read `Hello`.
+/// The first messages to a new worker. The pool stores the worker's handle before it
+/// sends these messages, because the worker may take offers as soon as it has read
+/// `Hello`.
 pub(super) struct FirstMessages {
-    /// The frame of [`Hello`](crate::process::wire::message::Hello).
     pub(super) hello: Vec<u8>,
     /// The file of the memory for messages. It is sent together with `Hello`.
     pub(super) rings: Option<OwnedFd>,
     /// The files of the memory from which the workers take offered tasks. They are sent
     /// together with `Hello`.
     pub(super) offers: Option<Arc<[OwnedFd; 2]>>,
-    /// The frame with the call of the initializer.
     pub(super) initialize: Option<Arc<Encoded>>,
 }
 
@@ -124,14 +120,12 @@ pub(super) struct WorkerHandle {
     /// `true` while the pool keeps frames in the outbox, to send them together with later
     /// frames.
     is_corked: bool,
-    /// `true` if the last read found no bytes.
     pub(super) is_drained: bool,
     /// `true` if the worker's end of the socket is closed, or if the parent has stopped
     /// reading.
     pub(super) is_eof: bool,
     /// `true` once a message of the worker was wrong or could not be read.
     pub(super) is_malformed: bool,
-    /// `true` once the worker has sent `Ready`.
     pub(super) is_ready: bool,
     /// `true` if the worker's start succeeded, and no task waited for it then.
     pub(super) was_idle: bool,
@@ -156,7 +150,6 @@ pub(super) struct WorkerHandle {
     /// The time at which the supervisor kills the worker, unless the worker's state changes
     /// before that time.
     pub(super) deadline: Option<Instant>,
-    /// The number of tasks that the worker has answered.
     pub(super) done: u64,
     /// `true` once the pool knows that the worker has begun its first task.
     pub(super) has_begun: bool,
@@ -164,17 +157,15 @@ pub(super) struct WorkerHandle {
     /// 0 if there is no such task. The worker may have begun a later task already
     /// (`may_have_begun`).
     pub(super) last_begun: u64,
-    /// The time limit in which this idle worker has to take an offer (a task in shared
-    /// memory), if an offer stays open. `None` while the worker does not have to take an
-    /// offer.
+    /// The time limit in which this idle worker has to take an offer, if an offer stays
+    /// open. `None` while the worker does not have to take an offer.
     pub(super) take_limit: Option<Progress>,
     /// The launcher of the worker, and the state of the connection to the worker. `None` if
     /// this process has started the worker itself.
     pub(super) launched: Option<Launched>,
     /// The progress of the copy of this program's file to the worker's host or container.
-    /// While there is a value, the pool sends no frame. `None` after the worker's greeting
-    /// (the first bytes that the worker itself sends), after a failed write, or if the
-    /// launcher copies nothing.
+    /// While there is a value, the pool sends no frame. `None` after the worker's
+    /// greeting, after a failed write, or if the launcher copies nothing.
     pub(super) copying: Option<Copying>,
 }
 
@@ -248,15 +239,14 @@ impl WorkerHandle {
         self.checks = (!self.is_rank()).then(|| Checks::from(now));
     }
 
-    /// Starts the time limit in which this idle worker has to take an offer (a task in
-    /// shared memory), if an offer stays open. A limit that runs already goes on.
+    /// Starts the time limit in which this idle worker has to take an offer, if an offer
+    /// stays open. A limit that runs already goes on.
     pub(super) fn expect_take(&mut self) {
         if self.take_limit.is_none() {
             self.take_limit = Some(Progress::from(Instant::now()));
         }
     }
 
-    /// Wakes the worker if it sleeps, and then returns `true`.
     pub(super) fn wake_if_asleep(&mut self) -> bool {
         let is_woken = self.end.wake_if_asleep();
         if is_woken {
@@ -267,7 +257,6 @@ impl WorkerHandle {
         is_woken
     }
 
-    /// Returns `true` if the worker sleeps.
     pub(super) fn is_asleep(&self) -> bool {
         self.end.is_asleep()
     }
@@ -334,7 +323,6 @@ impl WorkerHandle {
         !matches!(self.kill_reason, None | Some(KillReason::Terminated))
     }
 
-    /// Asks the worker's process to end, by `SIGTERM`.
     pub(super) fn terminate(&mut self) {
         self.kill_reason = Some(KillReason::Terminated);
         // An error of `terminate` is ignored, because the process may have ended already.

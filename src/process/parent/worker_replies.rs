@@ -16,7 +16,6 @@ use crate::process::wire::message::Reply;
 use crate::sys::current_process;
 
 impl Pool {
-    /// Reads the replies of a worker, and handles each reply.
     pub(super) fn read_replies(&self, state: &mut PoolState, number: usize) {
         let mut budget = IO_BUDGET;
         // All messages of this call get the same time, because reading the clock for each
@@ -219,8 +218,7 @@ impl Pool {
             launched.task_took(now.saturating_duration_since(started));
         }
         // The pool may have asked the worker to end after the worker has taken one more
-        // offer (a task in shared memory). So this worker gets `Exit` only if the pool has
-        // no offers.
+        // offer. So this worker gets `Exit` only if the pool has no offers.
         let has_offers = state
             .offered
             .as_ref()
@@ -265,7 +263,6 @@ impl Pool {
     }
 }
 
-/// Converts the failure of an initializer into an error.
 fn cause_of(failure: InitializeFailure) -> Error {
     match failure {
         InitializeFailure::Error(report) => Error::other(report),

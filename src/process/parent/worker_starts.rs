@@ -36,13 +36,13 @@ pub(super) fn are_ranks_busy(error: &io::Error) -> bool {
 }
 
 impl Pool {
-    /// Returns the number of the next worker, and the index of the worker's launcher if the
-    /// pool has launchers. Returns `None` if the supervisor has to start no worker now. The
-    /// supervisor reports the result of the start by
-    /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started). The
-    /// status of an offer (a task in shared memory that any worker may take) names a worker
-    /// by a short code, which several numbers share (`transport/offers.rs`). So this method
-    /// skips a number whose code is that of a living worker.
+    /// Returns the number of the next worker, and the index of the worker's launcher if
+    /// the pool has launchers. Returns `None` if the supervisor has to start no worker
+    /// now. The supervisor reports the result of the start by
+    /// [`worker_started`](Self::worker_started) or [`not_started`](Self::not_started).
+    /// The status of an offer names a worker by a short code, which several numbers share
+    /// (`transport/offers.rs`). So this method skips a number whose code is that of a
+    /// living worker.
     pub(super) fn next_start(&self, state: &mut PoolState) -> Option<(usize, Option<usize>)> {
         if state.to_spawn == 0 {
             return None;
@@ -60,9 +60,8 @@ impl Pool {
             }
         }
         state.starting = 1;
-        // In a burst (a thread submits many tasks in a row), offers may wait until the
-        // supervisor's nap (a short sleep) is over. They must not wait for the start of a
-        // process, which takes longer than a nap.
+        // In a burst, offers may wait until the supervisor's nap is over. They must not
+        // wait for the start of a process, which takes longer than a nap.
         Self::end_burst(state);
         let is_free = |number: &usize| {
             let mut others = state.workers.keys();

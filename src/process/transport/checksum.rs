@@ -39,7 +39,6 @@ pub(super) fn seal(key: u64, number: u64) -> u64 {
     (number ^ key).wrapping_mul(STEP).rotate_left(32)
 }
 
-/// Returns the number whose sealed form is `sealed`.
 pub(super) fn unseal(key: u64, sealed: u64) -> u64 {
     sealed.rotate_left(32).wrapping_mul(INVERSE) ^ key
 }
@@ -63,7 +62,6 @@ pub(super) struct Checksum {
 }
 
 impl Checksum {
-    /// Begins the checksum of a record with this mask and this payload length in bytes.
     pub(super) fn new(mask: u64, length: usize) -> Self {
         Self {
             sum: u128::from(mask ^ length as u64),

@@ -34,11 +34,6 @@ impl Line {
 
     /// Sends at least one byte, and at most as many as there is room for. Returns how many
     /// bytes it has sent.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room, and the
-    /// errors of the socket.
     pub(super) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Socket(channel) => channel.send_now(bytes),
@@ -48,11 +43,6 @@ impl Line {
     }
 
     /// Receives the bytes that have arrived. A result of 0 bytes means end-of-file.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived, and the
-    /// errors of the socket.
     pub(super) fn receive_now(&self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Socket(channel) => channel.receive_now(into),
@@ -63,11 +53,6 @@ impl Line {
 
     /// Sends the first message through a socket, together with files. Does nothing if the
     /// worker is a rank of MPI.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the message or a file was not sent: the worker has ended, or the
-    /// system is short of memory or descriptors.
     pub(super) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
         match self {
             Self::Socket(channel) => channel.send_with_files(bytes, files),
@@ -84,7 +69,6 @@ impl Line {
         let _ = self.send_now(&[WAKE_UP]);
     }
 
-    /// Makes the other end of a socket read end-of-file. Does nothing with MPI.
     pub(super) fn close_sending(&self) {
         match self {
             Self::Socket(channel) => channel.close_sending(),

@@ -32,7 +32,6 @@ use crate::sys::current_process::set_variables;
 
 static JOB: OnceLock<Mpi> = OnceLock::new();
 
-/// The MPI job of this process.
 pub(crate) struct Mpi {
     communicator: Communicator,
     /// The pid of the process that has started MPI. A fork of this process cannot use MPI.
@@ -137,12 +136,10 @@ impl Mpi {
         self.messages.lock().is_closing = true;
     }
 
-    /// Returns the number of this process among the ranks of the job.
     pub(crate) fn rank(&self) -> usize {
         self.rank
     }
 
-    /// Returns the number of ranks.
     pub(crate) fn size(&self) -> usize {
         self.messages.lock().streams.len()
     }
@@ -187,7 +184,6 @@ impl Mpi {
         }
     }
 
-    /// Ends all ranks of the job.
     pub(crate) fn abort(&self) -> ! {
         // SAFETY: MPI allows this call at any time after its start. This method does not
         // take the lock, because the process ends here.

@@ -31,7 +31,6 @@ const RESERVED: usize = (64 << 10) / 8;
 /// the parent for the call.
 const LONGEST: usize = 64 << 10;
 
-/// The memory of a pool's offers, as one process maps it.
 #[derive(Debug)]
 pub(crate) struct OfferMemory {
     calls: Part,
@@ -44,11 +43,6 @@ pub(crate) struct OfferMemory {
 impl OfferMemory {
     /// Maps the files of the memory in a worker. The worker can read the calls, but not
     /// write them.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if a file does not have the size of its memory, if the size is not
-    /// fixed by seals ([`SharedMemory`]), or if this process cannot map the file.
     pub(crate) fn open([calls, statuses]: &[OwnedFd; 2], key: u64) -> io::Result<Self> {
         Ok(Self {
             calls: Part::whole(SharedMemory::open_to_read(calls, words(SLOTS, SPACE))?),
@@ -65,7 +59,6 @@ impl OfferMemory {
 
 #[cfg(test)]
 impl OfferMemory {
-    /// Writes this word over the status of an offer.
     pub(crate) fn overwrite_status(&self, offer: u64, word: u64) {
         let at = usize::try_from(offer).unwrap() % SLOTS;
         self.statuses[at].store(word, std::sync::atomic::Ordering::Relaxed);
@@ -88,11 +81,6 @@ pub(crate) struct PoolOffers {
 
 impl PoolOffers {
     /// Creates the memory.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the system is short of memory or descriptors, or refuses shared
-    /// memory.
     pub(crate) fn create() -> io::Result<Self> {
         let (calls, calls_file) =
             SharedMemory::create_to_read(words(SLOTS, SPACE), words(SLOTS, 0))?;

@@ -51,7 +51,6 @@ use super::checksum::{seal, unseal};
 use super::word::word_of;
 use crate::sync::{AtomicU64, Ordering, fence};
 
-/// The number of words of a slot.
 const SLOT: usize = 32;
 
 /// The number of bytes of the longest call that fits into a slot. The slot's first word
@@ -99,16 +98,13 @@ struct Memory<W> {
     key: u64,
 }
 
-/// The state of an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Status {
     Open,
     /// A worker with this code has taken the offer.
     By(u64),
     Recalled,
-    /// The status was overwritten.
     Scribbled,
-    /// The slot already has a later offer.
     Later,
 }
 
@@ -192,11 +188,9 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
     }
 }
 
-/// The parent's side of the offers.
 #[derive(Debug)]
 pub(super) struct Offers<W> {
     memory: Memory<W>,
-    /// The number of the next offer.
     next: u64,
 }
 
@@ -217,7 +211,6 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         self.memory.slots()
     }
 
-    /// Returns the number of the next offer.
     pub(super) fn next(&self) -> u64 {
         self.next
     }
@@ -259,7 +252,6 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
         self.memory.calls[OLDEST].store(oldest, Ordering::Relaxed);
     }
 
-    /// Returns what became of an offer.
     pub(super) fn status(&self, n: u64) -> Status {
         self.memory.status(n)
     }
@@ -285,7 +277,6 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
     }
 }
 
-/// A worker's side of the offers.
 #[derive(Debug)]
 pub(super) struct Taker<W> {
     memory: Memory<W>,
@@ -298,9 +289,7 @@ pub(super) struct Taker<W> {
 /// The result of a worker's search for an offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// There is no open offer.
     Nothing,
-    /// The offer with this number is open.
     Open(u64),
     /// The status of the offer with this number was overwritten. The worker takes no later
     /// offer until the parent knows what became of this offer.

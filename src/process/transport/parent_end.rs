@@ -14,7 +14,6 @@ use super::{CHECK, WAITING, WAKE_UP};
 use crate::process::wire::greeting::{GREETING, NoGreeting, REQUEST, Search};
 use crate::sys::channel::Channel;
 
-/// The parent's end of the transport to one worker.
 pub(crate) struct ParentEnd {
     line: Line,
     /// The shared memory, or `None` if all bytes travel through `line`.
@@ -43,7 +42,6 @@ struct Shared {
     /// mistake. The pool may read these bytes when a later task already runs, and must not
     /// blame the later task for them.
     has_begun: bool,
-    /// `true` if the socket has reached its end.
     is_closed: bool,
 }
 
@@ -91,21 +89,15 @@ impl ParentEnd {
         }
     }
 
-    /// Returns `true` if the worker is a rank of an MPI job.
     pub(crate) fn is_rank(&self) -> bool {
         self.line.descriptor().is_none()
     }
 
     /// Sends the first message through the socket, together with files.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the message or a file was not sent.
     pub(crate) fn send_with_files(&self, bytes: &[u8], files: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.line.send_with_files(bytes, files)
     }
 
-    /// Makes the worker's end of the socket read end-of-file. Does nothing with MPI.
     pub(crate) fn close_sending(&self) {
         self.line.close_sending();
     }
@@ -261,7 +253,6 @@ impl ParentEnd {
         false
     }
 
-    /// Returns `true` if messages travel through shared memory.
     pub(crate) fn is_shared(&self) -> bool {
         self.shared.is_some()
     }

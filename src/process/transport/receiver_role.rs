@@ -29,7 +29,6 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 #[derive(Debug)]
 pub(crate) struct ReceiverRole<Q> {
     state: Mutex<State<Q>>,
-    /// Notified when the reader gives the role up.
     given_up: Condvar,
     /// Notified when the task thread takes a request while the reader sleeps.
     taken: Condvar,

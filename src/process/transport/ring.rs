@@ -73,7 +73,6 @@ use crate::sync::{AtomicU64, Ordering, fence};
 /// The number of 64-bit words in a line of the ring, which is as large as a cache line.
 const LINE: usize = 8;
 
-/// The number of bytes of a line.
 const LINE_BYTES: usize = 8 * LINE;
 
 /// The number of lines in front of the records.

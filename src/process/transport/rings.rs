@@ -58,11 +58,6 @@ pub(crate) struct Rings {
 
 impl Rings {
     /// Creates the memory, and returns it with its file.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the system is short of memory or descriptors, or refuses shared
-    /// memory.
     pub(crate) fn create() -> io::Result<(Self, OwnedFd)> {
         let (memory, file) = SharedMemory::create(WORDS)?;
         let rings = Self {
@@ -75,11 +70,6 @@ impl Rings {
     }
 
     /// Maps, in the worker, the file of the memory that the parent has created.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the file is not sealed or has another size, or if this process
-    /// cannot map it.
     pub(crate) fn open(file: &OwnedFd, key: u64) -> io::Result<Self> {
         let memory = Arc::new(SharedMemory::open(file, WORDS)?);
         Ok(Self { memory, key })
@@ -182,7 +172,6 @@ impl Rings {
         Self { memory, key }
     }
 
-    /// Returns the word `TAKEN`, so that a task of a test can overwrite it.
     pub(super) fn taken_word(&self) -> &AtomicU64 {
         &self.memory.words()[TAKEN]
     }
@@ -197,7 +186,6 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Returns all words of a memory.
     pub(super) fn whole(memory: SharedMemory) -> Self {
         let words = memory.words().len();
         Self {

@@ -51,7 +51,6 @@ pub(crate) fn ends(
     )
 }
 
-/// The sending half of a worker's end of the transport.
 pub(crate) struct WorkerSender {
     channel: &'static Channel,
     shared: Option<(Rings, Sender<Part>)>,
@@ -73,7 +72,6 @@ impl WorkerSender {
         self.shared.is_some()
     }
 
-    /// Records that the worker begins a task.
     pub(crate) fn begin(&self, task: u64) {
         if let Some((rings, _)) = &self.shared {
             rings.begin(task);
@@ -149,7 +147,6 @@ impl WorkerSender {
 /// 1.55 us without (P2 of `benches/peers`). A burst takes the same time in both cases.
 const PAUSES_BETWEEN_CHECKS: u32 = 5;
 
-/// The receiving half of a worker's end of the transport.
 pub(crate) struct WorkerReceiver {
     channel: &'static Channel,
     shared: Option<Shared>,
@@ -171,7 +168,6 @@ struct Shared {
 pub(crate) enum Received {
     /// The number of bytes that the parent has sent to this worker, or 0 at end-of-file.
     Bytes(usize),
-    /// The worker has taken the offer with this number.
     Offer(u64),
 }
 
@@ -319,7 +315,6 @@ fn wake_from_nap(bell: &Bell<Part>, channel: &Channel, is_waited_for: bool) -> i
     }
 }
 
-/// Wakes the parent.
 fn wake(channel: &Channel) -> io::Result<()> {
     tell(channel, WAKE_UP)
 }

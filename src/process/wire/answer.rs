@@ -13,14 +13,11 @@ use crate::report::Report;
 /// The outcome of one call, as the worker sends it to the parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer<B> {
-    /// The encoded value.
     Returned(B),
     /// A panic occurred in the function, in the `Deserialize` of its arguments, or in the
     /// `Serialize` of its value.
     Panicked(WirePanic),
-    /// The arguments could not be decoded.
     Undecodable(CodecFault),
-    /// The value could not be encoded.
     Unencodable(CodecFault),
 }
 
@@ -104,13 +101,10 @@ impl WirePanic {
     }
 }
 
-/// The reason why a worker's initializer failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum InitializeFailure {
-    /// The initializer returned an error.
     Error(Report),
     Panicked(WirePanic),
-    /// The initializer's arguments could not be decoded.
     Undecodable(CodecFault),
 }
 

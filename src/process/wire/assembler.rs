@@ -180,17 +180,14 @@ impl Assembler {
         }
     }
 
-    /// Returns the field [`Header::cpu`] of the last header that has arrived.
+    /// Returns the field [`Header::cpu`] of the last header that has arrived, or 0 before the
+    /// first header.
     pub(crate) fn cpu(&self) -> u32 {
         self.cpu
     }
 
     /// Returns the buffer into which the caller reads the next bytes. The caller must first
     /// call [`next`](Self::next) until it returns `None`.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if there is not enough memory for the arriving frame.
     pub(crate) fn spare_buffer(&mut self) -> Result<&mut [u8], ProtocolError> {
         let is_filled = self.end == self.read_buf.len();
         if self.start == self.end {
@@ -213,7 +210,6 @@ impl Assembler {
         Ok(&mut self.read_buf[self.end..])
     }
 
-    /// Returns the bytes of the last header that has arrived.
     pub(crate) fn head(&self) -> [u8; HEADER] {
         self.head
     }

@@ -82,7 +82,6 @@ impl fmt::Display for NotShippable {
 }
 
 impl Call {
-    /// The number of bytes that [`to_bytes`](Self::to_bytes) returns.
     pub(crate) const BYTES: usize = 16;
 
     /// Returns a call that calls `f` once and answers with the value that `f` returns.
@@ -183,14 +182,6 @@ impl Call {
 /// Returns the frame of a task, as [`task_frame`] does, and drops the arguments. If the
 /// arguments are a long vector of primitive numbers, the frame takes over the vector's
 /// memory instead.
-///
-/// # Errors
-///
-/// Returns an error if the arguments cannot be encoded.
-///
-/// # Panics
-///
-/// Panics if the `Serialize` of the arguments panics.
 pub(crate) fn task_frame_of<A: Serialize>(call: Call, args: A) -> Result<Encoded, CodecFault> {
     let mut frame = Encoded::from(Vec::with_capacity(SHORT));
     let open = begin(Kind::Task, call, &mut frame.bytes);
@@ -205,27 +196,11 @@ pub(crate) fn task_frame_of<A: Serialize>(call: Call, args: A) -> Result<Encoded
 
 /// Returns the frame of a task. The frame holds the task number 0 until `frame::set_task`
 /// sets the number.
-///
-/// # Errors
-///
-/// Returns an error if the arguments cannot be encoded.
-///
-/// # Panics
-///
-/// Panics if the `Serialize` of the arguments panics.
 pub(crate) fn task_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
     request(Kind::Task, call, args)
 }
 
 /// Returns the frame that makes a worker run its initializer.
-///
-/// # Errors
-///
-/// Returns an error if the arguments cannot be encoded.
-///
-/// # Panics
-///
-/// Panics if the `Serialize` of the arguments panics.
 pub(crate) fn initialize_frame<A: Serialize>(call: Call, args: &A) -> Result<Vec<u8>, CodecFault> {
     request(Kind::Initialize, call, args)
 }
@@ -271,10 +246,6 @@ impl Chunk {
 
     /// Adds an item to the chunk. An item that cannot be encoded leaves the chunk
     /// unchanged.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the item cannot be encoded.
     ///
     /// # Panics
     ///

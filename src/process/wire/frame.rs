@@ -29,7 +29,6 @@ use std::fmt;
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
 
-/// The size of a frame's header, in bytes.
 pub(crate) const HEADER: usize = 24;
 
 /// The kind of a frame. The parent and the worker send different kinds.
@@ -254,24 +253,15 @@ pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
 }
 
 /// Sets the task number in the header of a complete frame.
-///
-/// # Panics
-///
-/// Panics if `frame` is shorter than a header. No frame of this crate is so short.
 pub(crate) fn set_task(frame: &mut [u8], task: u64) {
     frame[8..16].copy_from_slice(&task.to_le_bytes());
 }
 
 /// Sets the sender's CPU in the header of a complete frame.
-///
-/// # Panics
-///
-/// Panics if `frame` is shorter than a header. No frame of this crate is so short.
 pub(crate) fn set_cpu(frame: &mut [u8], cpu: u32) {
     frame[4..8].copy_from_slice(&cpu.to_le_bytes());
 }
 
-/// A frame whose bytes have all arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     pub(crate) kind: Kind,

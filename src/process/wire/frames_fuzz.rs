@@ -265,7 +265,6 @@ fn compare(bytes: &[u8], frames: &[Frame], error: Option<&str>, leftover: &[u8])
     }
 }
 
-/// Returns the only frame of `bytes`.
 fn only(bytes: &[u8]) -> Frame {
     Frame::only(bytes).expect("it was just written").1
 }

@@ -43,7 +43,6 @@ pub(crate) struct Search {
 pub(crate) struct NoGreeting;
 
 impl Search {
-    /// Returns the search for [`GREETING`] or [`REQUEST`].
     pub(crate) fn new(wanted: &'static [u8]) -> Self {
         Self {
             wanted,

@@ -47,7 +47,6 @@ pub(crate) struct Hello {
     /// The parent's program. The worker must run the same program, so that an address names
     /// the same function in both processes.
     pub(crate) program: Program,
-    /// The number of the worker in its pool.
     pub(crate) number: u64,
     pub(crate) name: String,
     /// The key of the rings, or `None` if the messages do not travel through rings.
@@ -69,7 +68,6 @@ pub(crate) struct Elsewhere {
     /// The folder in which the worker runs its tasks, or `None` for the folder in which the
     /// command has started the worker.
     pub(crate) folder: Option<PathBuf>,
-    /// The environment variables that the worker sets.
     pub(crate) variables: Vec<(OsString, OsString)>,
 }
 

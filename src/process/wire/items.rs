@@ -35,7 +35,6 @@ impl ItemWriter {
         out[self.at..self.at + HEAD].copy_from_slice(&head.to_le_bytes());
     }
 
-    /// Removes the part and all bytes after it from the buffer.
     pub(super) fn rollback(self, out: &mut Vec<u8>) {
         out.truncate(self.at);
     }

@@ -1,6 +1,5 @@
 //! The marker: the environment variable that tells a process to become a worker.
 
-/// The name of the environment variable.
 pub(crate) const VARIABLE: &str = "CONCURRENT_FUTURES_WORKER";
 
 /// The place in the program at which a process becomes a worker.

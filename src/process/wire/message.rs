@@ -65,7 +65,6 @@ pub(crate) fn exit() -> Vec<u8> {
     bare(Kind::Exit, 0).to_vec()
 }
 
-/// A message from the parent.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Hello(Hello),
@@ -99,7 +98,6 @@ impl Request {
     }
 }
 
-/// A call with its encoded arguments.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Work {
     pub(crate) call: Call,
@@ -151,7 +149,6 @@ pub(crate) fn ready_on(process: &ReadyOn) -> Vec<u8> {
     out
 }
 
-/// A message from a worker.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// The worker can begin. The pid is 0, and the host empty, if the parent process
@@ -166,7 +163,6 @@ pub(crate) enum Reply {
     /// The worker gives back the offer with this number, and does not begin the offer's
     /// task.
     Declined(u64),
-    /// The worker's answer to the `Ping` with this number.
     Pong(u64),
     /// The worker has given the task back, and does not begin it.
     Recalled(u64),

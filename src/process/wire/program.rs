@@ -5,10 +5,8 @@ use std::fmt;
 
 use crate::sys::image::Image;
 
-/// A program's fingerprint.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Program {
-    /// This crate's version.
     pub(crate) version: String,
     /// The id that the linker gave to this build, which may be empty.
     pub(crate) build_id: Vec<u8>,
@@ -55,7 +53,6 @@ fn anchor() -> usize {
     (Program::current as *const ()).addr()
 }
 
-/// Formats all fields of the fingerprint.
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "version {} build ", self.version)?;

@@ -51,10 +51,6 @@ impl Output {
     }
 
     /// Sends the parts of one message.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of [`WorkerSender::send_all`] and [`Remote::send`].
     pub(super) fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
         match self {
             Self::Direct(sender) => {
@@ -66,7 +62,6 @@ impl Output {
     }
 }
 
-/// The sending side of a worker.
 pub(super) struct Answers {
     /// The parent, or `None` if a command or MPI has started this process.
     parent: Option<&'static Parent>,
@@ -145,7 +140,6 @@ impl Answers {
         }
     }
 
-    /// Sends the parts of one message.
     pub(super) fn send(&mut self, parts: &[&[u8]]) {
         if let Err(error) = self.output.send(parts) {
             end_after_error(&error, self.parent);

@@ -59,7 +59,6 @@ pub(super) struct Connection {
     /// The list of the replies to `Ping` and `Recall` that have not been sent yet.
     replies: Mutex<Vec<u8>>,
     requests: ReceiverRole<RequestQueue>,
-    /// The bytes that have arrived. Locked by the thread that receives.
     arrived: Mutex<Assembler>,
     /// The time without new bytes after which the process ends. Set when the parent's first
     /// message has arrived, which contains this time.
@@ -153,7 +152,6 @@ impl Connection {
         }
     }
 
-    /// Receives bytes, and handles the messages that are complete.
     fn receive(&self, wait: Wait) {
         let mut arrived = self.arrived.lock();
         let limit = match wait {
@@ -167,7 +165,6 @@ impl Connection {
         }
     }
 
-    /// Receives bytes. Returns `false` if no bytes have arrived within `limit`.
     pub(super) fn receive_into(&self, bytes: &mut Assembler, limit: Duration) -> bool {
         match self.channel.wait_for_bytes(limit) {
             Ok(true) => {}

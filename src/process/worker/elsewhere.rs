@@ -35,7 +35,6 @@ use crate::worker::{PoolKind, Worker};
 /// messages while a task runs. This size is enough to run a signal handler.
 const READER_STACK: usize = 256 << 10;
 
-/// Runs a worker process to its end.
 pub(super) fn run() -> ! {
     let maker = Peer::of_stdio().map_or(0, |peer| peer.pid);
     let connection = connect();

@@ -242,7 +242,6 @@ static POOL_WANTED: AtomicBool = AtomicBool::new(false);
 /// `true` once this process has become a worker.
 static IS_WORKER: AtomicBool = AtomicBool::new(false);
 
-/// The startup role of this process.
 #[derive(Debug)]
 enum StartupRole {
     Program,
@@ -377,7 +376,6 @@ fn failed_check(peer: Peer, parent: &Parent) -> Option<String> {
     }
 }
 
-/// The entry that runs before `main`.
 #[cfg(feature = "worker-hook")]
 mod hook {
     use std::ffi::{c_char, c_int};

@@ -84,9 +84,6 @@ fn work(connection: &'static RankConnection, hello: &Hello) {
     connection.mpi.end_stream(PARENT);
 }
 
-/// # Errors
-///
-/// Returns the reason why this rank cannot be a worker of the pool.
 fn prepare(connection: &'static RankConnection, hello: &Hello) -> Result<TaskThread, String> {
     let (ours, parents) = (Program::current(), &hello.program);
     if ours != *parents {
@@ -146,7 +143,6 @@ struct Arrived {
 /// The state that the task thread and the helper share.
 #[derive(Default)]
 struct TaskProgress {
-    /// The number of tasks that have begun.
     begun: u64,
     is_running: bool,
     helper_sleeps: bool,

@@ -7,26 +7,14 @@ use crate::process::wire::frame::Frame;
 /// The methods that the *task thread*, the thread that runs the tasks, calls.
 pub(super) trait Remote: Sync {
     /// Sends the parts of one message.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of the connection.
     fn send(&self, parts: &[&[u8]]) -> io::Result<()>;
 
     /// Sends the parts of an answer. If the next task has arrived already, this method may
     /// keep the answer, so that the message `Started` of the next task is sent together
     /// with the answer.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of the connection.
     fn send_answer(&self, parts: &[&[u8]]) -> io::Result<()>;
 
     /// Returns the next request, and waits until it arrives.
-    ///
-    /// # Errors
-    ///
-    /// Returns the errors of the connection if this method cannot send a kept answer.
     fn next(&self) -> io::Result<Frame>;
 
     /// Records, for the second thread of the worker, that the task thread begins a task.

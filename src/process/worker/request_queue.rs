@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 
 use crate::process::wire::frame::{Frame, HEADER, Kind, bare};
 
-/// The requests that the task thread has not taken yet.
 #[derive(Debug, Default)]
 pub(super) struct RequestQueue(VecDeque<Frame>);
 
@@ -13,7 +12,6 @@ impl RequestQueue {
         self.0.is_empty()
     }
 
-    /// Takes the next request for the task thread.
     pub(super) fn pop(&mut self) -> Option<Frame> {
         self.0.pop_front()
     }

@@ -19,7 +19,6 @@ pub(super) enum Input {
     Elsewhere(&'static dyn Remote),
 }
 
-/// The receiving side of a worker.
 pub(super) struct Requests {
     /// The parent, or `None` if a command or MPI has started this process.
     parent: Option<&'static Parent>,

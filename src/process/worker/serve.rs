@@ -134,7 +134,6 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
 /// The reason why a worker leaves its pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// The parent has sent `Exit`.
     WhenTold,
     /// The initializer has failed, or a rank of MPI cannot be a worker of the pool.
     AfterFailure,
@@ -314,7 +313,6 @@ impl TaskThread {
     }
 }
 
-/// Writes out the buffered output, and ends the process.
 fn end(entry_point: EntryPoint) -> ! {
     match entry_point {
         // `main` never ran, so the standard library's runtime has nothing to clean up.

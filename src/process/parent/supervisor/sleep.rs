@@ -20,10 +20,9 @@ use crate::sys::spin::{self, spin};
 /// interval is for any other worker.
 const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// The length of a nap. During a nap, only a worker that waits for the supervisor wakes the
-/// supervisor ([`Rest`]). After the nap, or after a few naps in a *burst* (a thread submits
-/// many tasks in a row), the supervisor reads many messages at once. A nap delays a message
-/// by at most its length.
+/// The length of a nap. During a nap, only a worker that waits for the supervisor wakes
+/// the supervisor ([`Rest`]). After the nap, or after a few naps in a *burst*, the
+/// supervisor reads many messages at once. A nap delays a message by at most its length.
 pub(super) const NAP: Duration = Duration::from_micros(100);
 
 /// The length of a nap while more tasks wait than fit into the memory for offers. Then the
@@ -54,7 +53,6 @@ pub(super) struct Watched {
     is_eof: bool,
 }
 
-/// Copies the descriptors and flags of all workers.
 pub(super) fn watch(state: &PoolState) -> Vec<Watched> {
     let workers = state.workers.iter();
     workers
@@ -73,7 +71,6 @@ pub(super) fn watch(state: &PoolState) -> Vec<Watched> {
 // These methods look for room and bytes in shared memory, and for messages of MPI ranks.
 // The system call `poll` reports none of these.
 impl Watched {
-    /// Returns `true` if there is room for unsent bytes.
     fn can_send(&self) -> bool {
         self.can_flush || self.watch.has_room()
     }
@@ -152,7 +149,6 @@ pub(super) struct Happened {
     /// Bytes of the worker may have arrived in shared memory or through MPI, or unsent
     /// bytes for the worker may have room there.
     pub(super) message: bool,
-    /// The worker's process may have ended.
     pub(super) end: bool,
 }
 

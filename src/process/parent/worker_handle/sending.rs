@@ -83,14 +83,12 @@ impl WorkerHandle {
         self.flush();
     }
 
-    /// Makes a task the current task of this idle worker, and sends the call.
     pub(in crate::process::parent) fn send_task(&mut self, in_flight: InFlight) {
         let number = in_flight.entry.number;
         self.expect_start(in_flight, Instant::now());
         self.send_call(number);
     }
 
-    /// Sends the call of a task to a worker that still has another task.
     pub(in crate::process::parent) fn send_task_ahead(&mut self, task: InFlight) {
         self.outbox.push_back(Outgoing::Call(task.entry.number));
         self.ahead.push_back(task);
@@ -128,8 +126,7 @@ impl WorkerHandle {
         }
     }
 
-    /// Tells the worker to take no offer (a task in shared memory) until
-    /// [`release`](Self::release).
+    /// Tells the worker to take no offer until [`release`](Self::release).
     pub(in crate::process::parent) fn hold(&mut self) {
         self.send(Arc::new(bare(Kind::Hold, 0).to_vec().into()));
         // ORDERING: the fence orders the sending of `Hold` before the caller's next reads
@@ -315,7 +312,6 @@ impl WorkerHandle {
         self.is_corked = self.launched.is_some();
     }
 
-    /// Sends the frames that [`cork`](Self::cork) has kept in the outbox.
     pub(in crate::process::parent) fn uncork(&mut self) {
         if std::mem::take(&mut self.is_corked) {
             self.flush();

@@ -21,7 +21,6 @@ use mpi_sys::{
 use super::{Communicator, Mpi};
 use crate::sync::MutexGuard;
 
-/// The tag of each message.
 const TAG: c_int = 0;
 
 /// The largest number of bytes of one message, which MPI counts by an `int`.
@@ -39,7 +38,6 @@ const LONGEST_KEPT: usize = 16 << 10;
 /// The largest number of messages that one call of [`Mpi::progress`] receives.
 const MOST_AT_ONCE: usize = 64;
 
-/// A message that MPI is sending.
 pub(super) struct Unsent {
     to: usize,
     request: MPI_Request,
@@ -55,14 +53,11 @@ pub(super) struct Arrived {
     taken: usize,
 }
 
-/// The messages of this rank, and the state of the job.
 pub(super) struct Messages {
     pub(super) unsent: VecDeque<Unsent>,
-    /// The buffers for the next messages.
     spare: Vec<Vec<u8>>,
     /// The streams between this rank and each rank, by the number of the other rank.
     pub(super) streams: Vec<Stream>,
-    /// The number of receives that are not complete.
     receiving: usize,
     /// `true` once the job is about to end, and takes no new pools.
     pub(super) is_closing: bool,
@@ -73,7 +68,6 @@ pub(super) struct Messages {
 // SAFETY: a request is a handle that any thread of its process may use.
 unsafe impl Send for Messages {}
 
-/// The two streams between this rank and another.
 #[derive(Default)]
 pub(super) struct Stream {
     arrived: VecDeque<Arrived>,
@@ -158,10 +152,6 @@ impl Mpi {
 
     /// Copies bytes that have arrived, and returns their number. 0 means that the other
     /// rank is no worker any more. Does not call MPI.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`WouldBlock`](ErrorKind::WouldBlock) if no bytes have arrived.
     pub(crate) fn receive_now(&self, from: usize, into: &mut [u8]) -> io::Result<usize> {
         let mut messages = self.messages.lock();
         let stream = &mut messages.streams[from];
@@ -365,7 +355,6 @@ impl Messages {
     }
 }
 
-/// Returns `true` if a send or a receive is complete.
 fn is_complete(request: &mut MPI_Request) -> bool {
     let mut is_complete = 0;
     // SAFETY: this only reads a constant of the MPI library.
@@ -389,7 +378,6 @@ impl MaybeStatus {
         self.0.as_mut_ptr()
     }
 
-    /// Returns the number of the rank that has sent the message.
     fn source(&self) -> usize {
         // SAFETY: a status consists of numbers. MPI has written them, or they are still
         // the zeros of `default`, which are valid numbers too.

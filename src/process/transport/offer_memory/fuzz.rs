@@ -22,7 +22,6 @@ use crate::process::fuzz_input::Input;
 
 const STEPS: usize = 600;
 
-/// The numbers of the workers in their pool.
 const WORKERS: [usize; 4] = [0, 1, 70_000, 65_533];
 
 /// The memories of a pool and its workers. All runs of a thread share these memories,
@@ -95,7 +94,6 @@ struct Driver {
     workers: Vec<Worker>,
     tasks: Vec<Task>,
     queue: VecDeque<usize>,
-    /// The task of each offer.
     task_of: Vec<usize>,
     /// The offers that the pool has not assigned to a worker, from the oldest on.
     offered: Vec<u64>,
@@ -196,7 +194,6 @@ impl Driver {
         at.is_some()
     }
 
-    /// Cancels a task, if no worker has taken its offer.
     fn cancel(&mut self, at: usize) {
         let Some(offer) = self.offered.get(at).copied() else {
             return;
@@ -235,7 +232,6 @@ impl Driver {
         true
     }
 
-    /// Reads the messages of a worker.
     fn read(&mut self, worker: usize) {
         while let Some(said) = self.workers[worker].said.pop_front() {
             match said {

@@ -10,7 +10,6 @@ use std::cell::Cell;
 use super::*;
 use crate::process::fuzz_input::Input;
 
-/// The largest number of steps of one run.
 const STEPS: usize = 300;
 
 /// The largest number of bytes that one step sends, or receives.

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::sync::{AtomicU64, Ordering};
 
-/// The end of a ring that reads records.
 #[derive(Debug)]
 pub(in crate::process::transport) struct Receiver<W> {
     pub(super) next: Next<W>,
@@ -35,7 +34,6 @@ pub(in crate::process::transport) struct Next<W> {
 }
 
 impl<W: Deref<Target = [AtomicU64]>> Next<W> {
-    /// Returns `true` if bytes have arrived.
     pub(in crate::process::transport) fn is_there(&self) -> bool {
         self.has_spilled || self.length().is_some()
     }
@@ -146,7 +144,6 @@ impl<W: Deref<Target = [AtomicU64]>> Receiver<W> {
         }
     }
 
-    /// Returns the place of the record that the receiver reads next.
     pub(in crate::process::transport) fn next(&self) -> &Next<W> {
         &self.next
     }

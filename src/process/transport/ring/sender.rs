@@ -12,7 +12,6 @@ use super::{
 };
 use crate::sync::{AtomicU64, Ordering};
 
-/// The end of a ring that writes records.
 #[derive(Debug)]
 pub(in crate::process::transport) struct Sender<W> {
     pub(super) memory: Memory<W>,
@@ -62,7 +61,6 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         Ok(sent)
     }
 
-    /// Returns a [`Bell`], which finds out if the ring's receiver has to be woken.
     pub(in crate::process::transport) fn bell(&self) -> Bell<W> {
         Bell(self.memory.clone())
     }
@@ -70,12 +68,6 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
     /// Announces that the sender, which has found no room, is about to sleep until half of
     /// the ring is free. Returns `false` if half is free already: then the sender must not
     /// sleep.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if the word `FREED`, in which the receiver counts the lines that it
-    /// has read, holds a smaller number than before, or a larger number than that of the
-    /// written lines.
     pub(in crate::process::transport) fn may_sleep(&mut self) -> Result<bool, Scribbled> {
         let room = self.room_wanted();
         self.memory.set_flag(SENDER_SLEEPS, room.freed);
@@ -203,7 +195,6 @@ pub(in crate::process::transport) struct Room<W> {
 }
 
 impl<W: Deref<Target = [AtomicU64]>> Room<W> {
-    /// Returns `true` if half of the ring is free.
     pub(in crate::process::transport) fn is_there(&self) -> bool {
         // ORDERING: `Relaxed` is enough, because the result is only a hint: the sender
         // writes only to lines that `read_freed` has found free by an `Acquire` load.

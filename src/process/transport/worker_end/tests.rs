@@ -22,7 +22,6 @@ fn transport() -> (ParentEnd, (WorkerSender, WorkerReceiver)) {
     (parent, ends(channel, Some(theirs), None, 0))
 }
 
-/// Returns `true` if the worker has woken the parent.
 fn is_woken(watch: &Watch) -> bool {
     let socket = watch.descriptor().expect("it has a socket");
     let now = Timespec::default();

@@ -23,12 +23,10 @@ use crate::sys::numbers::Numbers;
 pub(super) struct Block<'a> {
     /// The tag for the type of the numbers.
     pub(super) tag: u8,
-    /// The number of elements in the list.
     pub(super) count: usize,
     pub(super) bytes: &'a [u8],
 }
 
-/// A primitive number.
 pub(super) trait Number: Pod + DeserializeOwned {
     const TAG: u8;
 }

@@ -30,7 +30,6 @@ macro_rules! tags {
 
         $(pub(crate) const $name: u8 = Number::$name as u8;)*
 
-        /// Returns the name of a tag, which error texts use.
         pub(super) fn name(tag: u8) -> &'static str {
             match tag {
                 $($name => $text,)*

@@ -159,7 +159,6 @@ impl Spoken {
         ]
     }
 
-    /// Closes the parent's end of the channel.
     fn close(&mut self) {
         let (other, _) = pair().unwrap();
         drop(std::mem::replace(&mut self.channel, other));

@@ -52,7 +52,6 @@ impl Driver {
         }
     }
 
-    /// Lets a worker make one step.
     pub(super) fn step(&mut self, at: usize) {
         let worker = &mut self.workers[at];
         worker.at = match worker.at {
