@@ -139,6 +139,10 @@ impl Error {
         Self::Other(Arc::new(error.into()))
     }
 
+    pub(crate) fn spawn(error: io::Error) -> Self {
+        Self::Spawn(Arc::new(error))
+    }
+
     pub(crate) fn invalid_argument(what: impl Into<String>) -> Self {
         Self::InvalidArgument(Arc::new(what.into()))
     }

@@ -31,6 +31,11 @@ pub struct TrySubmitError<F, A> {
 }
 
 impl<F, A> TrySubmitError<F, A> {
+    pub(crate) fn new(error: Error, f: F, args: A) -> Self {
+        let call = (f, args);
+        Self { error, call }
+    }
+
     /// Drops the function and its arguments, catches a panic of their `Drop`, and returns
     /// the error. The `submit` and `spawn` of thread pools, scopes and inline executors use
     /// this method, because they do not give a refused call back to the caller.

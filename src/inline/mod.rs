@@ -4,7 +4,6 @@ mod builder;
 mod with;
 
 use std::fmt;
-use std::sync::Arc;
 
 pub use self::builder::InlineExecutorBuilder;
 
@@ -83,7 +82,7 @@ impl InlineExecutor {
         Ok(Self {
             state: Mutex::new(ExecutorState::default()),
             record_timing: false,
-            origin: Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?,
+            origin: Origin::new().map_err(Error::spawn)?,
         })
     }
 
@@ -142,8 +141,7 @@ impl InlineExecutor {
         R: 'static,
     {
         if let Err(error) = self.begin() {
-            let call = (f, args);
-            return Err(TrySubmitError { error, call });
+            return Err(TrySubmitError::new(error, f, args));
         }
         let completion = Completion::new(NO_POOL);
         if self.record_timing {

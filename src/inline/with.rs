@@ -61,12 +61,7 @@ impl With<'_, InlineExecutor> {
     {
         let name = match self.options.in_process() {
             Ok(name) => name,
-            Err(error) => {
-                return Err(TrySubmitError {
-                    error,
-                    call: (f, args),
-                });
-            }
+            Err(error) => return Err(TrySubmitError::new(error, f, args)),
         };
         let call = |(f, args): (F, A)| named(name, || f(args));
         let submitted = self.executor.try_submit(call, (f, args));

@@ -50,10 +50,7 @@ impl<'a> Submitter<'a> {
                 contain_drop(args);
                 Ok(TaskFuture::new(completion))
             }
-            Err(error) => Err(TrySubmitError {
-                error,
-                call: (f, args),
-            }),
+            Err(error) => Err(TrySubmitError::new(error, f, args)),
         }
     }
 

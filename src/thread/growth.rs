@@ -220,7 +220,7 @@ impl Pool {
             }
             Err(error) => {
                 self.drop_worker(state, index);
-                Err(Error::Spawn(Arc::new(error)))
+                Err(Error::spawn(error))
             }
         }
     }

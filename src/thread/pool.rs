@@ -135,7 +135,7 @@ pub(super) struct PoolState {
 
 impl Pool {
     pub(super) fn new(config: Config) -> Result<Arc<Self>, Error> {
-        let origin = Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
+        let origin = Origin::new().map_err(Error::spawn)?;
         Ok(Arc::new(Self {
             id: new_pool_id(),
             origin,

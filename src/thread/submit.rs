@@ -29,8 +29,7 @@ impl Pool {
         R: Send + 'static,
     {
         if let Err(error) = self.admit(when_full) {
-            let call = (f, args);
-            return Err(TrySubmitError { error, call });
+            return Err(TrySubmitError::new(error, f, args));
         }
         let pool = NonNull::from(&**self);
         // SAFETY: `f`, `args` and the value are `'static` and `Send`.
@@ -57,8 +56,7 @@ impl Pool {
         R: Send,
     {
         if let Err(error) = self.admit(when_full) {
-            let call = (f, args);
-            return Err(TrySubmitError { error, call });
+            return Err(TrySubmitError::new(error, f, args));
         }
         let pool = NonNull::from(&**self);
         // SAFETY: the caller promises that the scope does not move.

@@ -48,11 +48,7 @@ impl With<'_, ThreadPoolExecutor> {
     {
         match self.options.in_process() {
             Ok(name) => self.executor.submit(call, with_name(name, f, args)),
-            Err(error) => Err(TrySubmitError {
-                error,
-                call: (f, args),
-            }
-            .drop_call()),
+            Err(error) => Err(TrySubmitError::new(error, f, args).drop_call()),
         }
     }
 
@@ -84,21 +80,13 @@ impl With<'_, ThreadPoolExecutor> {
     {
         let name = match self.options.in_process() {
             Ok(name) => name,
-            Err(error) => {
-                return Err(TrySubmitError {
-                    error,
-                    call: (f, args),
-                });
-            }
+            Err(error) => return Err(TrySubmitError::new(error, f, args)),
         };
         self.executor
             .try_submit(call, with_name(name, f, args))
             .map_err(|refused| {
                 let (_, f, args) = refused.call.1;
-                TrySubmitError {
-                    error: refused.error,
-                    call: (f.into_inner(), args.into_inner()),
-                }
+                TrySubmitError::new(refused.error, f.into_inner(), args.into_inner())
             })
     }
 

@@ -82,10 +82,7 @@ impl With<'_, MpiPoolExecutor> {
     {
         match self.submitter() {
             Ok(submitter) => submitter.try_submit(f, args),
-            Err(error) => Err(TrySubmitError {
-                error,
-                call: (f, args),
-            }),
+            Err(error) => Err(TrySubmitError::new(error, f, args)),
         }
     }
 

@@ -113,11 +113,9 @@ impl Pool {
     pub(in crate::process) fn new(config: Config) -> Result<Arc<Self>, Error> {
         let entry_point = match config.has_ranks() {
             true => EntryPoint::Init,
-            false => {
-                entry::entry_point().map_err(|refusal| Error::unsupported(refusal.to_string()))?
-            }
+            false => entry::entry_point().map_err(Error::unsupported)?,
         };
-        let offers = offers(&config).map_err(|error| Error::Spawn(Arc::new(error)))?;
+        let offers = offers(&config).map_err(Error::spawn)?;
         let launchers = config.launchers.clone();
         if !launchers.is_empty() && entry_point != EntryPoint::Init {
             return Err(Error::unsupported(
@@ -129,7 +127,7 @@ impl Pool {
             true => StagedProgram::open().map(|program| Some(Arc::new(program))),
             false => Ok(None),
         };
-        let staged = staged.map_err(|error| Error::Spawn(Arc::new(error)))?;
+        let staged = staged.map_err(Error::spawn)?;
         #[cfg(feature = "mpi")]
         let mpi = config.mpi;
         let launcher_states = LauncherStates::new(&launchers);
@@ -149,8 +147,8 @@ impl Pool {
                 .clone()
                 .map(|frame| Arc::new(frame.into())),
         };
-        let wake_fd = WakeFd::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
-        let origin = Origin::new().map_err(|error| Error::Spawn(Arc::new(error)))?;
+        let wake_fd = WakeFd::new().map_err(Error::spawn)?;
+        let origin = Origin::new().map_err(Error::spawn)?;
         let pool = Arc::new(Self {
             id: new_pool_id(),
             origin,

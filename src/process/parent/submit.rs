@@ -26,9 +26,7 @@ use crate::executor::{InitializerOutcome, Portable, WhenFull};
 use crate::map;
 use crate::panic::contain_drop;
 use crate::process::settings::TaskSettings;
-use crate::process::wire::call::{
-    Call, Chunk, NotShippable, initialize_frame, task_frame, task_frame_of,
-};
+use crate::process::wire::call::{Call, Chunk, initialize_frame, task_frame, task_frame_of};
 use crate::process::wire::codec::CodecFault;
 use crate::process::wire::frame;
 use crate::sys::current_process;
@@ -65,7 +63,7 @@ impl Pool {
 
     fn call<A: Portable, R: Portable>(&self, f: fn(A) -> R) -> Result<Call, Error> {
         self.check_open()?;
-        Call::one(f).map_err(not_shippable)
+        Call::one(f)
     }
 
     /// Queues one task that calls `f` for each of the items. If `timer` is set, this timer
@@ -79,7 +77,7 @@ impl Pool {
         when_full: WhenFull,
     ) -> Result<Completion<Results<R>>, Error> {
         self.check_open()?;
-        let mut packed = Chunk::new(Call::each(f).map_err(not_shippable)?);
+        let mut packed = Chunk::new(Call::each(f)?);
         for item in items.iter() {
             packed.push(item).map_err(unencodable)?;
         }
@@ -98,7 +96,7 @@ impl Pool {
         A: Serialize + DeserializeOwned,
         O: InitializerOutcome,
     {
-        let call = Call::initializer(f).map_err(not_shippable)?;
+        let call = Call::initializer(f)?;
         initialize_frame(call, args).map_err(unencodable)
     }
 
@@ -181,7 +179,7 @@ impl Pool {
         let start = |role: &str, stack: usize, life: Box<dyn FnOnce() + Send>| {
             let thread = thread::Builder::new().name(format!("cf-{role}-{}", self.id));
             let thread = thread.stack_size(stack).spawn(life);
-            thread.map_err(|error| Error::Spawn(Arc::new(error)))
+            thread.map_err(Error::spawn)
         };
         let pool = Arc::clone(self);
         let collector = start(
@@ -199,10 +197,6 @@ impl Pool {
         self.threads.lock().extend([collector, supervisor]);
         Ok(())
     }
-}
-
-fn not_shippable(why: NotShippable) -> Error {
-    Error::not_shippable(why.to_string())
 }
 
 fn unencodable(fault: CodecFault) -> Error {

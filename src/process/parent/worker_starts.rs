@@ -7,7 +7,6 @@
 //! has failed (`worker_ends.rs`).
 
 use std::io::{self, ErrorKind};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::pool::Pool;
@@ -146,7 +145,7 @@ impl Pool {
         if is_shortage && now - since < SHORTAGE_LIMIT {
             state.not_before = now.checked_add(SHORTAGE_WITHOUT_WORKERS);
         } else {
-            self.break_down(state, Error::Spawn(Arc::new(error)), BrokenPart::Start);
+            self.break_down(state, Error::spawn(error), BrokenPart::Start);
         }
     }
 
@@ -175,7 +174,7 @@ impl Pool {
         if let Some(why) = state.launchers.why_none_is_left() {
             let cause = io::ErrorKind::NotConnected.into();
             let error = StartFailure::wrap(cause, why, "see if the command works by itself");
-            self.break_down(state, Error::Spawn(Arc::new(error)), BrokenPart::Start);
+            self.break_down(state, Error::spawn(error), BrokenPart::Start);
         }
     }
 }

@@ -19,7 +19,6 @@
 //! The second is the function's name: two closures in one function have the same name.
 
 use std::any::type_name;
-use std::fmt;
 use std::mem::transmute;
 use std::time::Instant;
 
@@ -32,6 +31,7 @@ use super::codec::{self, CodecFault};
 use super::frame::{FrameWriter, Kind};
 use super::items::{ItemWriter, Items};
 use crate::encoded::Encoded;
+use crate::error::Error;
 use crate::executor::InitializerOutcome;
 use crate::panic::{catch, contain_drop};
 use crate::report::Report;
@@ -60,36 +60,11 @@ type Trampoline = unsafe fn(function: usize, task: u64, args: Args<'_>, out: &mu
 /// such numbers.
 pub(crate) type Args<'a> = (&'a [u8], Option<Box<Numbers>>);
 
-/// The error for a function of a shared library. A worker might not have the function,
-/// because only the main program is the same in all processes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NotShippable {
-    /// The type of the function. The error shows the type, because the function's name is
-    /// unknown.
-    signature: &'static str,
-    address: usize,
-}
-
-impl fmt::Display for NotShippable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the {} at {:#x} is not part of the main program but of a shared library, where a \
-             worker might not have it; wrap it in a closure of the main program",
-            self.signature, self.address
-        )
-    }
-}
-
 impl Call {
     pub(crate) const BYTES: usize = 16;
 
     /// Returns a call that calls `f` once and answers with the value that `f` returns.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if `f` is not code of the main program.
-    pub(crate) fn one<A, R>(f: fn(A) -> R) -> Result<Self, NotShippable>
+    pub(crate) fn one<A, R>(f: fn(A) -> R) -> Result<Self, Error>
     where
         A: DeserializeOwned + 'static,
         R: Serialize + 'static,
@@ -98,11 +73,7 @@ impl Call {
     }
 
     /// Returns a call that calls `f` for each item of a [`Chunk`].
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if `f` is not code of the main program.
-    pub(crate) fn each<A, R>(f: fn(A) -> R) -> Result<Self, NotShippable>
+    pub(crate) fn each<A, R>(f: fn(A) -> R) -> Result<Self, Error>
     where
         A: DeserializeOwned + 'static,
         R: Serialize + 'static,
@@ -111,11 +82,7 @@ impl Call {
     }
 
     /// Returns a call of a worker's initializer.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if `f` is not code of the main program.
-    pub(crate) fn initializer<A, O>(f: fn(A) -> O) -> Result<Self, NotShippable>
+    pub(crate) fn initializer<A, O>(f: fn(A) -> O) -> Result<Self, Error>
     where
         A: DeserializeOwned,
         O: InitializerOutcome,
@@ -123,12 +90,19 @@ impl Call {
         Self::of(f, run_initializer::<A, O>)
     }
 
-    fn of<A, R>(f: fn(A) -> R, trampoline: Trampoline) -> Result<Self, NotShippable> {
+    /// Refuses a function of a shared library. A worker might not have the function, because
+    /// only the main program is the same in all processes.
+    fn of<A, R>(f: fn(A) -> R, trampoline: Trampoline) -> Result<Self, Error> {
         let image = Image::current();
         let link = |address: usize| {
-            image.link_address(address).ok_or(NotShippable {
-                signature: type_name::<fn(A) -> R>(),
-                address,
+            image.link_address(address).ok_or_else(|| {
+                // The error shows the type, because the function's name is unknown.
+                let signature = type_name::<fn(A) -> R>();
+                Error::not_shippable(format!(
+                    "the {signature} at {address:#x} is not part of the main program but of a \
+                     shared library, where a worker might not have it; wrap it in a closure of \
+                     the main program"
+                ))
             })
         };
         Ok(Self {

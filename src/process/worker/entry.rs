@@ -67,7 +67,6 @@
 //! program that has called `init` can have a pool with launchers.
 
 use std::ffi::OsStr;
-use std::fmt;
 use std::io::{self, IsTerminal, stdin};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,17 +82,6 @@ use crate::sys::image::Image;
 use crate::sys::parent::{Parent, Peer};
 use crate::sys::signals;
 
-/// The reason why this process cannot have workers. The text tells the user how to solve
-/// the problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoEntryPoint(&'static str);
-
-impl fmt::Display for NoEntryPoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
 /// Returns the entry at which the processes that this process starts become workers. A pool
 /// must call this function before it starts workers.
 ///
@@ -102,13 +90,14 @@ impl fmt::Display for NoEntryPoint {
 ///
 /// # Errors
 ///
-/// Returns an error if a child process of this program could not become a worker.
-pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
+/// Returns a text, which tells the user how to solve the problem, if a child process of
+/// this program could not become a worker.
+pub(crate) fn entry_point() -> Result<EntryPoint, &'static str> {
     if current_process::has_more_rights_than_its_caller() {
-        return Err(NoEntryPoint(
+        return Err(
             "a program with more rights than its caller (setuid, capabilities) has no pool of \
              processes; start it without them",
-        ));
+        );
     }
     match startup_role() {
         StartupRole::Program => {}
@@ -135,24 +124,24 @@ pub(crate) fn entry_point() -> Result<EntryPoint, NoEntryPoint> {
         INIT_CALLED.load(Ordering::Relaxed),
     );
     if !Program::is_main() {
-        Err(NoEntryPoint(
+        Err(
             "this crate is in a shared library, where no other process finds it; link it into \
              the main program",
-        ))
+        )
     } else if Image::current().is_run_by_loader() {
-        Err(NoEntryPoint(
+        Err(
             "the program was started through the loader (as `ld.so ./program`), which would be \
              started once more in its place; start the program itself",
-        ))
+        )
     } else if init_called {
         Ok(EntryPoint::Init)
     } else if hook_ran {
         Ok(EntryPoint::Hook)
     } else {
-        Err(NoEntryPoint(
+        Err(
             "no worker could start: call `concurrent_futures::init()` first in `main`, or turn \
              the feature `worker-hook` on",
-        ))
+        )
     }
 }
 
