@@ -48,9 +48,6 @@ pub(crate) struct Assembler {
     /// The bytes of the last header that has arrived. The payload of its frame may be
     /// incomplete.
     head: [u8; HEADER],
-    /// The field [`Header::cpu`] of the last header that has arrived, or 0 before the
-    /// first header.
-    cpu: u32,
 }
 
 #[derive(Debug)]
@@ -176,14 +173,14 @@ impl Assembler {
             end: 0,
             partial: None,
             head: [0; HEADER],
-            cpu: 0,
         }
     }
 
     /// Returns the field [`Header::cpu`] of the last header that has arrived, or 0 before the
     /// first header.
     pub(crate) fn cpu(&self) -> u32 {
-        self.cpu
+        let [_, _, _, _, c0, c1, c2, c3, ..] = self.head;
+        u32::from_le_bytes([c0, c1, c2, c3])
     }
 
     /// Returns the buffer into which the caller reads the next bytes. The caller must first
@@ -258,7 +255,6 @@ impl Assembler {
             self.head = *header;
             let header = Header::parse(self.head)?;
             self.start += HEADER;
-            self.cpu = header.cpu;
             let payload = self.read_buf[self.start..self.end].get(..header.length);
             if let (Some(payload), None) = (payload, header.numbers) {
                 // Most frames are short and arrive whole.

@@ -113,17 +113,14 @@ impl Call {
 
     /// Returns the call's bytes. In a frame these bytes stand in front of the arguments.
     pub(crate) fn to_bytes(self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        bytes[..8].copy_from_slice(&self.function.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.trampoline.to_le_bytes());
-        bytes
+        bytemuck::cast([self.function, self.trampoline].map(u64::to_le))
     }
 
     pub(crate) fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        let [f0, f1, f2, f3, f4, f5, f6, f7, trampoline @ ..] = bytes;
+        let [function, trampoline] = bytemuck::cast::<_, [u64; 2]>(bytes).map(u64::from_le);
         Self {
-            function: u64::from_le_bytes([f0, f1, f2, f3, f4, f5, f6, f7]),
-            trampoline: u64::from_le_bytes(trampoline),
+            function,
+            trampoline,
         }
     }
 

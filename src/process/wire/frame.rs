@@ -122,27 +122,9 @@ impl Header {
     }
 
     pub(super) fn parse(bytes: [u8; HEADER]) -> Result<Self, ProtocolError> {
-        let [
-            k0,
-            k1,
-            size,
-            head,
-            c0,
-            c1,
-            c2,
-            c3,
-            t0,
-            t1,
-            t2,
-            t3,
-            t4,
-            t5,
-            t6,
-            t7,
-            l @ ..,
-        ] = bytes;
-        let number = u16::from_le_bytes([k0, k1]);
-        let length = u64::from_le_bytes(l);
+        let [first, task, length] = bytemuck::cast::<_, [u64; 3]>(bytes).map(u64::from_le);
+        let [_, _, size, head, ..] = bytes;
+        let number = first as u16;
         let kind = Kind::of(number).ok_or_else(|| {
             ProtocolError::new(format!("a frame of the unknown kind {number:#x}"))
         })?;
@@ -166,8 +148,8 @@ impl Header {
         Ok(Self {
             numbers,
             kind,
-            cpu: u32::from_le_bytes([c0, c1, c2, c3]),
-            task: u64::from_le_bytes([t0, t1, t2, t3, t4, t5, t6, t7]),
+            cpu: (first >> 32) as u32,
+            task,
             length,
         })
     }
