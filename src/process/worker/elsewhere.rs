@@ -12,24 +12,21 @@
 
 use std::env::set_current_dir;
 
-use super::answers::{Answers, Output};
 use super::connection::{Connection, HELLO_LIMIT};
 use super::ending::{cannot_watch_for_forks, end_after_error, end_at_error, lost};
 use super::remote::Remote;
-use super::requests::{Input, Requests};
 use super::serve::TaskThread;
 use crate::panic::watch_panics;
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::greeting::GREETING;
-use crate::process::wire::marker::EntryPoint;
-use crate::process::wire::message::{Elsewhere, Hello, ReadyOn, Request, ready_on, refused};
+use crate::process::wire::message::{Elsewhere, Hello, Request, refused};
 use crate::process::wire::program::Program;
 use crate::sys::channel::Channel;
 use crate::sys::current_process;
 use crate::sys::fork::Origin;
 use crate::sys::parent::Peer;
 use crate::sys::signals;
-use crate::worker::{PoolKind, Worker};
+use crate::worker::PoolKind;
 
 /// The stack size of the *reader*, in bytes. The reader is the thread that receives
 /// messages while a task runs. This size is enough to run a signal handler.
@@ -61,21 +58,8 @@ pub(super) fn run() -> ! {
     signals::unblock_all();
     watch_panics();
     let origin = Origin::new().unwrap_or_else(|error| cannot_watch_for_forks(&error));
-    let host = current_process::host();
-    let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
-    let task_thread = TaskThread {
-        entry_point: EntryPoint::Init,
-        parent: None,
-        answers: Answers::new(None, Output::Elsewhere(connection), origin),
-        requests: Requests::new(None, Input::Elsewhere(connection)),
-        worker: Worker::new(PoolKind::Processes, number, &hello.name).on_host(&host),
-        ready: ready_on(&ReadyOn {
-            pid: std::process::id(),
-            maker,
-            host,
-        }),
-        takes_offers: false,
-    };
+    let kind = PoolKind::Processes;
+    let task_thread = TaskThread::elsewhere(connection, kind, &hello, maker, origin);
     connection.begin(bytes, elsewhere.silence);
     task_thread.run_beside("cf-reader", READER_STACK, move || connection.read())
 }

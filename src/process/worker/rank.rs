@@ -10,25 +10,22 @@ use std::io;
 use std::thread::{self, JoinHandle, sleep, yield_now};
 use std::time::{Duration, Instant};
 
-use super::answers::{Answers, Output};
 use super::connection::MOST_KEPT;
 use super::ending::{end_at_error, lost};
 use super::remote::Remote;
 use super::request_queue::RequestQueue;
-use super::requests::{Input, Requests};
 use super::serve::{Left, TaskThread};
 use crate::panic::watch_panics;
 use crate::process::transport::Mpi;
 use crate::process::wire::assembler::Assembler;
 use crate::process::wire::frame::{Frame, Kind};
-use crate::process::wire::marker::EntryPoint;
-use crate::process::wire::message::{Hello, ReadyOn, Request, ready_on, refused};
+use crate::process::wire::message::{Hello, Request, refused};
 use crate::process::wire::program::Program;
 use crate::sync::{Condvar, Mutex};
 use crate::sys::current_process;
 use crate::sys::fork::Origin;
 use crate::sys::patience::Patience;
-use crate::worker::{PoolKind, Worker};
+use crate::worker::PoolKind;
 
 /// The number of the rank that submits the tasks.
 const PARENT: usize = 0;
@@ -103,25 +100,13 @@ fn prepare(connection: &'static RankConnection, hello: &Hello) -> Result<TaskThr
              the limits of threads (`ulimit -u`) and memory"
         ));
     }
-    Ok(task_thread(connection, hello, origin))
-}
-
-fn task_thread(connection: &'static RankConnection, hello: &Hello, origin: Origin) -> TaskThread {
-    let host = current_process::host();
-    let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
-    TaskThread {
-        entry_point: EntryPoint::Init,
-        parent: None,
-        answers: Answers::new(None, Output::Elsewhere(connection), origin),
-        requests: Requests::new(None, Input::Elsewhere(connection)),
-        worker: Worker::new(PoolKind::Mpi, number, &hello.name).on_host(&host),
-        ready: ready_on(&ReadyOn {
-            pid: std::process::id(),
-            maker: 0,
-            host,
-        }),
-        takes_offers: false,
-    }
+    Ok(TaskThread::elsewhere(
+        connection,
+        PoolKind::Mpi,
+        hello,
+        0,
+        origin,
+    ))
 }
 
 /// The messages between this rank and rank 0.

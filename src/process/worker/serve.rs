@@ -25,6 +25,7 @@ use super::ending::{
     cannot_begin, cannot_watch_for_forks, end_after_error, end_at_error, end_saying,
     end_with_channel, end_without_descriptor, lost,
 };
+use super::remote::Remote;
 use super::requests::{Input, Received, Requests};
 use crate::panic::watch_panics;
 use crate::process::transport::{self, OfferMemory, Rings, WorkerSender};
@@ -32,7 +33,7 @@ use crate::process::wire::assembler::Assembler;
 use crate::process::wire::exit_code::ExitCode;
 use crate::process::wire::frame::{Kind, bare};
 use crate::process::wire::marker::EntryPoint;
-use crate::process::wire::message::{Request, refused};
+use crate::process::wire::message::{Hello, ReadyOn, Request, ready_on, refused};
 use crate::process::wire::program::Program;
 use crate::sys::channel::Channel;
 use crate::sys::current_process;
@@ -56,15 +57,15 @@ static TASK_THREAD: Life = Life::new();
 /// The values that the task thread needs: the connection to the parent and the identity of
 /// the worker.
 pub(super) struct TaskThread {
-    pub(super) entry_point: EntryPoint,
+    entry_point: EntryPoint,
     /// The parent, or `None` if a command or MPI has started this process.
-    pub(super) parent: Option<&'static Parent>,
-    pub(super) answers: Answers,
-    pub(super) requests: Requests,
-    pub(super) worker: Worker,
+    parent: Option<&'static Parent>,
+    answers: Answers,
+    requests: Requests,
+    worker: Worker,
     /// The frame with which the worker says that it is ready.
-    pub(super) ready: Vec<u8>,
-    pub(super) takes_offers: bool,
+    ready: Vec<u8>,
+    takes_offers: bool,
 }
 
 /// Runs a worker that its parent process has started, until this process ends.
@@ -140,6 +141,32 @@ pub(super) enum Left {
 }
 
 impl TaskThread {
+    /// Returns the task thread of a worker that a command or MPI has started. `maker` is
+    /// that of [`ReadyOn`].
+    pub(super) fn elsewhere(
+        connection: &'static dyn Remote,
+        kind: PoolKind,
+        hello: &Hello,
+        maker: u32,
+        origin: Origin,
+    ) -> Self {
+        let host = current_process::host();
+        let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
+        Self {
+            entry_point: EntryPoint::Init,
+            parent: None,
+            answers: Answers::new(None, Output::Elsewhere(connection), origin),
+            requests: Requests::new(None, Input::Elsewhere(connection)),
+            worker: Worker::new(kind, number, &hello.name).on_host(&host),
+            ready: ready_on(&ReadyOn {
+                pid: std::process::id(),
+                maker,
+                host,
+            }),
+            takes_offers: false,
+        }
+    }
+
     /// Starts the task thread, and another thread that watches the connection to the
     /// parent. Waits for the end of the task thread, and ends the process.
     pub(super) fn run_beside(
