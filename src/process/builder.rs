@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -455,7 +456,10 @@ impl ProcessPoolExecutorBuilder {
             launchers: self.launchers,
             #[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
             mpi: None,
-            initialize: self.initialize.transpose()?,
+            initialize: self
+                .initialize
+                .transpose()?
+                .map(|frame| Arc::new(frame.into())),
         })?;
         Ok(ProcessPoolExecutor::from_pool(pool))
     }

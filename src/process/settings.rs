@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::launcher::Launcher;
+use crate::encoded::Encoded;
 use crate::executor::TaskOptions;
 
 #[derive(Clone, Debug, Default)]
@@ -51,8 +52,9 @@ pub(super) struct Config {
     /// The MPI job whose ranks are the workers, or `None` if the workers are no ranks.
     #[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
     pub(super) mpi: Option<&'static super::transport::Mpi>,
-    /// The encoded call of the initializer, or `None` if there is no initializer.
-    pub(super) initialize: Option<Vec<u8>>,
+    /// The frame with the initializer's call, or `None` if there is no initializer. A
+    /// worker gets it right after `Hello`.
+    pub(super) initialize: Option<Arc<Encoded>>,
 }
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 use std::time::Duration;
@@ -304,7 +305,10 @@ impl MpiPoolExecutorBuilder {
             transport: Transport::Socket,
             launchers: vec![launcher],
             mpi: Some(mpi),
-            initialize: self.initialize.transpose()?,
+            initialize: self
+                .initialize
+                .transpose()?
+                .map(|frame| Arc::new(frame.into())),
         })?;
         // While this function makes the pool, the main thread may end the job. Then
         // `end_job` finds the pool and ends it, or `running` returns `None` here, or both.

@@ -135,7 +135,7 @@ impl PoolByHand {
     }
 
     fn offer_memory(&self) -> OfferMemory {
-        let (key, files) = self.pool.starter().offers.as_ref().expect("it has offers");
+        let (key, files) = self.pool.starter.offers.as_ref().expect("it has offers");
         OfferMemory::open(files, *key).unwrap()
     }
 

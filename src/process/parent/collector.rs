@@ -43,7 +43,7 @@ pub(super) fn stack() -> usize {
 
 /// Handles events until the supervisor ends and closes the channel.
 pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
-    mark_collector_of(pool.id());
+    mark_collector_of(pool.id);
     pool.lock().collector_thread = Some(thread_id());
     for event in events {
         match event {

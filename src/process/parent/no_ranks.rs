@@ -5,10 +5,15 @@ use std::time::Duration;
 use rustix::event::{PollFd, poll};
 
 use super::pool_state::PoolState;
+use crate::process::settings::Config;
 
 pub(super) struct Ranks;
 
 impl Ranks {
+    pub(super) fn new(_config: &Config) -> Self {
+        Self
+    }
+
     pub(super) fn must_wake(&self) -> bool {
         false
     }

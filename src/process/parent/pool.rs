@@ -73,7 +73,7 @@ use crate::sys::wake_fd::WakeFd;
 pub(in crate::process) struct Pool {
     pub(super) id: PoolId,
     pub(super) origin: Origin,
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) starter: Starter,
     pub(super) ranks: Ranks,
     pub(super) state: Mutex<PoolState>,
@@ -116,57 +116,38 @@ impl Pool {
             false => entry::entry_point().map_err(Error::unsupported)?,
         };
         let offers = offers(&config).map_err(Error::spawn)?;
-        let launchers = config.launchers.clone();
-        if !launchers.is_empty() && entry_point != EntryPoint::Init {
+        if !config.launchers.is_empty() && entry_point != EntryPoint::Init {
             return Err(Error::unsupported(
                 "the workers of a launcher begin in `concurrent_futures::init()`; call it first in \
                  `main`",
             ));
         }
-        let staged = match launchers.iter().any(|launcher| launcher.stages) {
-            true => StagedProgram::open().map(|program| Some(Arc::new(program))),
-            false => Ok(None),
+        let staged = match config.launchers.iter().any(|launcher| launcher.stages) {
+            true => Some(Arc::new(StagedProgram::open().map_err(Error::spawn)?)),
+            false => None,
         };
-        let staged = staged.map_err(Error::spawn)?;
-        #[cfg(feature = "mpi")]
-        let mpi = config.mpi;
-        let launcher_states = LauncherStates::new(&launchers);
+        let config = Arc::new(config);
         let starter = Starter {
-            launchers,
+            config: Arc::clone(&config),
             staged,
-            #[cfg(feature = "mpi")]
-            mpi,
             offers: offers.as_ref().map(|offers| (offers.key(), offers.files())),
             entry_point,
-            name: config.name.clone(),
-            env: config.env.clone(),
-            current_dir: config.current_dir.clone(),
-            transport: config.transport,
-            initialize: config
-                .initialize
-                .clone()
-                .map(|frame| Arc::new(frame.into())),
         };
-        let wake_fd = WakeFd::new().map_err(Error::spawn)?;
-        let origin = Origin::new().map_err(Error::spawn)?;
         let pool = Arc::new(Self {
             id: new_pool_id(),
-            origin,
+            origin: Origin::new().map_err(Error::spawn)?,
             capacity: QueueCapacity::new(config.queue_capacity),
-            config,
             starter,
-            #[cfg(feature = "mpi")]
-            ranks: Ranks::new(mpi),
-            #[cfg(not(feature = "mpi"))]
-            ranks: Ranks,
+            ranks: Ranks::new(&config),
             state: Mutex::new(PoolState {
                 offered: offers.map(OfferedTasks::new),
-                launchers: launcher_states,
+                launchers: LauncherStates::new(&config.launchers),
                 ..PoolState::default()
             }),
             threads_ended: Condvar::new(),
             recalled: Condvar::new(),
-            wake_fd,
+            wake_fd: WakeFd::new().map_err(Error::spawn)?,
+            config,
             threads: Mutex::new(Vec::new()),
             last_number: AtomicU64::new(0),
         });
@@ -174,16 +155,8 @@ impl Pool {
         Ok(pool)
     }
 
-    pub(super) fn id(&self) -> PoolId {
-        self.id
-    }
-
     pub(in crate::process) fn config(&self) -> &Config {
         &self.config
-    }
-
-    pub(super) fn starter(&self) -> &Starter {
-        &self.starter
     }
 
     /// Returns the number of workers that the pool may start now, besides those that the

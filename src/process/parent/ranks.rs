@@ -14,6 +14,7 @@ use std::thread::yield_now;
 
 use super::pool_state::PoolState;
 use super::worker_handle::{WorkerHandle, WorkerState};
+use crate::process::settings::Config;
 use crate::process::transport::Mpi;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 use crate::sys::patience::Patience;
@@ -33,9 +34,9 @@ pub(super) struct Ranks {
 }
 
 impl Ranks {
-    pub(super) fn new(mpi: Option<&'static Mpi>) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            mpi,
+            mpi: config.mpi,
             patience: Mutex::new(Patience::default()),
             is_alert: AtomicBool::new(true),
         }

@@ -11,12 +11,11 @@
 //!
 //! If the pool has launchers, the starter runs a launcher's command instead (`command.rs`).
 
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, absolute};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -27,12 +26,10 @@ use super::process_handle::Process;
 use super::process_handle::TakenRank;
 use super::staging::{Copying, StagedProgram};
 use super::worker_handle::{FirstMessages, WorkerHandle};
-use crate::encoded::Encoded;
 use crate::error::StartFailure;
 #[cfg(feature = "mpi")]
 use crate::error::StartStage;
-use crate::process::launcher::Launcher;
-use crate::process::settings::Transport;
+use crate::process::settings::{Config, Transport};
 #[cfg(feature = "mpi")]
 use crate::process::transport::Mpi;
 use crate::process::transport::{ParentEnd, Rings};
@@ -45,28 +42,16 @@ use crate::sys::shortage::Shortage;
 
 pub(super) struct Starter {
     pub(super) entry_point: EntryPoint,
-    /// The prefix of the workers' names.
-    pub(super) name: String,
-    pub(super) env: Vec<(OsString, OsString)>,
-    pub(super) current_dir: Option<PathBuf>,
-    pub(super) transport: Transport,
+    pub(super) config: Arc<Config>,
     /// The key and the files of the memory for offers (`offers.rs`), if there are offers.
     pub(super) offers: Option<(u64, Arc<[OwnedFd; 2]>)>,
-    /// The launchers that start the workers. Empty if this process starts the workers
-    /// itself.
-    pub(super) launchers: Vec<Launcher>,
     /// The file of this program, if a launcher copies it.
     pub(super) staged: Option<Arc<StagedProgram>>,
-    /// The MPI job whose ranks are the workers, or `None` if the workers are no ranks.
-    #[cfg(feature = "mpi")]
-    pub(super) mpi: Option<&'static Mpi>,
-    /// The frame with the initializer's call. A worker gets it right after `Hello`.
-    pub(super) initialize: Option<Arc<Encoded>>,
 }
 
 impl Starter {
     pub(super) fn initializes(&self) -> bool {
-        self.initialize.is_some()
+        self.config.initialize.is_some()
     }
 
     pub(super) fn runs_before_tasks(&self) -> &'static str {
@@ -84,7 +69,7 @@ impl Starter {
     /// worker. The worker waits for its first messages ([`WorkerHandle::send_first`]).
     pub(super) fn start(&self, number: usize, launcher: Option<usize>) -> io::Result<WorkerHandle> {
         #[cfg(feature = "mpi")]
-        if let (Some(mpi), Some(index)) = (self.mpi, launcher) {
+        if let (Some(mpi), Some(index)) = (self.config.mpi, launcher) {
             return self.start_in_rank(mpi, number, index);
         }
         match launcher {
@@ -94,12 +79,12 @@ impl Starter {
     }
 
     fn start_by_command(&self, number: usize, index: usize) -> io::Result<WorkerHandle> {
-        let launcher = &self.launchers[index];
+        let launcher = &self.config.launchers[index];
         let hello = Hello {
             elsewhere: Some(Elsewhere {
                 silence: launcher.silence_limit,
-                folder: self.current_dir.clone(),
-                variables: self.env.clone(),
+                folder: self.config.current_dir.clone(),
+                variables: self.config.env.clone(),
             }),
             ..self.hello(number, None)
         };
@@ -129,7 +114,7 @@ impl Starter {
         let rank = mpi.take_rank().ok_or(ErrorKind::ResourceBusy)?;
         let process = Process::Rank(TakenRank { mpi, number: rank });
         let mut handle = WorkerHandle::new(process, ParentEnd::to_rank(mpi, rank));
-        let mut launched = Launched::new(index, &self.launchers[index], None);
+        let mut launched = Launched::new(index, &self.config.launchers[index], None);
         launched.stage = StartStage::Begun;
         handle.launched = Some(launched);
         handle.first = Some(self.first_messages(&self.hello(number, None)));
@@ -142,8 +127,8 @@ impl Starter {
         if let Some(own) = std::env::args_os().next() {
             command.arg0(own);
         }
-        command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        if let Some(folder) = &self.current_dir {
+        command.envs(self.config.env.iter().map(|(name, value)| (name, value)));
+        if let Some(folder) = &self.config.current_dir {
             command.current_dir(folder);
         }
         let (name, value) = marker(self.entry_point);
@@ -170,7 +155,7 @@ impl Starter {
             hello: hello.frame(),
             rings: None,
             offers: None,
-            initialize: self.initialize.clone(),
+            initialize: self.config.initialize.clone(),
         }
     }
 
@@ -179,7 +164,7 @@ impl Starter {
         Hello {
             program: Program::current(),
             number: number as u64,
-            name: format!("{}_{number}", self.name),
+            name: format!("{}_{number}", self.config.name),
             rings,
             offers: offers.map(|(key, _)| (*key, self.initializes())),
             elsewhere: None,
@@ -194,7 +179,7 @@ impl Starter {
     /// Returns an error if the memory cannot be created, unless the transport is
     /// `Automatic` and the pool has no offers.
     fn rings(&self) -> io::Result<Option<(Rings, OwnedFd)>> {
-        match self.transport {
+        match self.config.transport {
             Transport::Socket => Ok(None),
             // If the pool has offers, a worker without shared memory would get no task.
             _ if self.offers.is_some() => Rings::create().map(Some),
@@ -209,7 +194,7 @@ impl Starter {
         if Shortage::of(&error).is_some() {
             return error;
         }
-        if let Some(folder) = &self.current_dir {
+        if let Some(folder) = &self.config.current_dir {
             // The lookup of `.` in the folder fails if a process may not enter the folder.
             if let Err(why) = fs::metadata(folder.join(".")) {
                 return explain_folder(folder, why);

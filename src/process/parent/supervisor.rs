@@ -56,7 +56,7 @@ pub(super) fn main(pool: &Arc<Pool>) {
         pool.begin_round(&mut state);
         if let Some((number, launcher)) = pool.next_start(&mut state) {
             drop(state);
-            let started = pool.starter().start(number, launcher);
+            let started = pool.starter.start(number, launcher);
             #[cfg(feature = "mpi")]
             if started.as_ref().is_err_and(are_ranks_busy) {
                 pool.ask_for_ranks();

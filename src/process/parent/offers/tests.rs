@@ -547,7 +547,7 @@ fn a_thread_that_waits_for_a_task_ends_the_burst() {
     let are_awake = || pool.with(|state| !state.workers.values().any(WorkerHandle::is_asleep));
     assert!(!are_awake());
     pool.with(|state| state.submitted = BURST);
-    assert!(polling::poll(pool.pool.id(), &are_awake));
+    assert!(polling::poll(pool.pool.id, &are_awake));
     pool.with(|state| assert_ne!(begin_rest(state, false), Rest::Burst));
 }
 
@@ -634,7 +634,7 @@ fn a_task_that_waits_for_a_retry_is_not_recalled() {
     assert_eq!(pool.open().len(), 1, "it is offered again");
     let stats = pool.pool.stats();
     assert_eq!((stats.queued, stats.running), (0, 1), "it counts once");
-    assert!(!recall(pool.pool.id(), task.id));
+    assert!(!recall(pool.pool.id, task.id));
     assert!(!task.cancel());
     assert_eq!(pool.run_next(&mut lives), 1);
     pool.assert_ran(&task);

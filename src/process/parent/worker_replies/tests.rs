@@ -160,7 +160,7 @@ fn a_limit_is_over_with_its_task() {
 #[cfg(feature = "worker-hook")]
 fn a_worker_hears_its_first_message_when_the_pool_has_its_handle() {
     let pool = pool_without_threads(Transport::Shared, 1);
-    let handle = pool.starter().start(0, None).unwrap();
+    let handle = pool.starter.start(0, None).unwrap();
     let is_unsent = handle.first.is_some();
     let mut state = pool.lock();
     (state.to_spawn, state.starting) = (1, 1);
