@@ -129,10 +129,8 @@ impl Pool {
         self.requeue_taken(state, number, &handle, &death);
         self.requeue_ahead(state, &mut handle, &death);
         if let Some(in_flight) = in_flight {
-            let capacity = handle.capacity();
-            let is_known = handle.knows_what_has_begun();
             let reason = handle.kill_reason.clone();
-            self.requeue_or_fail(state, in_flight, reason, &death, capacity, is_known);
+            self.requeue_or_fail(state, &handle, in_flight, reason, &death);
         }
         self.recalled.notify_all();
         let death = WorkerDeath::new(death);
@@ -197,38 +195,38 @@ impl Pool {
                 state.running += usize::from(task.entry.begin());
                 task.started = Some(Instant::now());
             }
-            let death = DeathParts {
-                task: task.entry.settings.name.clone(),
-                moment: moment(&task),
-                times_begun: task.entry.times_begun,
-                ..death.clone()
-            };
-            let (reason, capacity) = (handle.kill_reason.clone(), handle.capacity());
-            // If the pool killed the worker, it did so for an earlier task. The reason
-            // concerns this task too only if the pool stops all its workers.
-            let reason = reason.filter(|_| state.stopped.is_some());
-            self.requeue_or_fail(state, task, reason, &death, capacity, true);
+            self.requeue_other(state, handle, task, death);
         }
     }
 
     /// Handles the tasks that an ended worker still had behind its current task
     /// (`sent_ahead.rs`): puts them back into the queue, or makes them fail.
     fn requeue_ahead(&self, state: &mut PoolState, handle: &mut WorkerHandle, death: &DeathParts) {
-        let reason = handle
-            .kill_reason
-            .clone()
-            .filter(|_| state.stopped.is_some());
         // The last task goes back first, so that the tasks keep their order in the queue.
         for task in std::mem::take(&mut handle.ahead).into_iter().rev() {
-            let death = DeathParts {
-                task: task.entry.settings.name.clone(),
-                moment: moment(&task),
-                times_begun: task.entry.times_begun,
-                ..death.clone()
-            };
-            let (reason, is_known) = (reason.clone(), handle.knows_what_has_begun());
-            self.requeue_or_fail(state, task, reason, &death, handle.capacity(), is_known);
+            self.requeue_other(state, handle, task, death);
         }
+    }
+
+    /// Requeues a task of an ended worker besides its current task, or makes the task fail.
+    /// If the pool killed the worker, the reason concerns this task too only if the pool
+    /// stops all its workers.
+    fn requeue_other(
+        &self,
+        state: &mut PoolState,
+        handle: &WorkerHandle,
+        task: InFlight,
+        death: &DeathParts,
+    ) {
+        let death = DeathParts {
+            task: task.entry.settings.name.clone(),
+            moment: moment(&task),
+            times_begun: task.entry.times_begun,
+            ..death.clone()
+        };
+        let reason = handle.kill_reason.clone();
+        let reason = reason.filter(|_| state.stopped.is_some());
+        self.requeue_or_fail(state, handle, task, reason, &death);
     }
 
     /// Returns the stage at which a worker ended: starting, initializing, idle, or with a
@@ -253,11 +251,10 @@ impl Pool {
     fn requeue_or_fail(
         &self,
         state: &mut PoolState,
+        handle: &WorkerHandle,
         mut in_flight: InFlight,
         kill_reason: Option<KillReason>,
         death: &DeathParts,
-        capacity: usize,
-        knows_what_has_begun: bool,
     ) {
         let pid = death.pid;
         let died = |loss| {
@@ -268,7 +265,7 @@ impl Pool {
             Error::WorkerDied(WorkerDeath::new(parts))
         };
         let has_started = in_flight.started.is_some();
-        let was_being_read = in_flight.was_being_read(capacity);
+        let was_being_read = in_flight.was_being_read(handle.capacity());
         let ran_for = in_flight.started.map(|started| started.elapsed());
         let entry = &in_flight.entry;
         let error = match kill_reason {
@@ -282,7 +279,8 @@ impl Pool {
             }
             Some(KillReason::Misbehaved(_)) | None => {
                 let goes_on = state.stopped.is_none() && !state.is_broken();
-                let may_have_begun = !knows_what_has_begun && in_flight.is_sent();
+                // The worker's message `Started` may have got lost.
+                let may_have_begun = !handle.knows_what_has_begun() && in_flight.is_sent();
                 if goes_on {
                     let entry = &mut in_flight.entry;
                     if !has_started && !may_have_begun {
