@@ -370,7 +370,7 @@ impl Pool {
             // status was overwritten. So the offer is still in the list of offered tasks,
             // unless the pool has revoked it. The worker's record alone does not show which
             // offer was declined: it may already name a later offer.
-            let taken = handle.taken();
+            let taken = handle.end.taken();
             let is_it = |offers: &PoolOffers, other: &Offer| {
                 let is_recorded = taken == other.number + 1;
                 let is_it =

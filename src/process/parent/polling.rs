@@ -57,7 +57,7 @@ impl Pool {
         let mut state = self.lock();
         state.pollers += 1;
         for handle in state.workers.values_mut() {
-            handle.disarm();
+            handle.end.disarm();
         }
         // The thread now waits instead of submitting tasks, so the burst is over: the
         // offers must not wait for the end of the supervisor's nap, and the supervisor must

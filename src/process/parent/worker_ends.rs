@@ -84,7 +84,7 @@ impl Pool {
         // (While there are offers, an idle worker may have taken one.)
         let was_reading = in_flight
             .as_ref()
-            .is_some_and(|in_flight| in_flight.was_being_read(handle.capacity()));
+            .is_some_and(|in_flight| in_flight.was_being_read(handle.end.capacity()));
         let had_work = handle.has_begun || was_reading;
         let is_failed_start = is_death && !had_work && !handle.was_idle && !is_idle;
         let is_short = end == End::Exited(ExitCode::Shortage as i32)
@@ -105,7 +105,7 @@ impl Pool {
                 .errors
                 .as_ref()
                 .and_then(ErrorOutput::last_lines)
-                .or_else(|| last_lines(&handle.text_before_greeting()?)),
+                .or_else(|| last_lines(&handle.end.text_before_greeting()?)),
         });
         let death = DeathParts {
             pid: handle.pid(),
@@ -188,7 +188,7 @@ impl Pool {
         while let Some(mut task) = state
             .offered
             .as_mut()
-            .and_then(|offered| offered.remove_taken_by(number, handle.taken()))
+            .and_then(|offered| offered.remove_taken_by(number, handle.end.taken()))
         {
             self.capacity.notify_one();
             if handle.may_have_begun() {
@@ -265,7 +265,7 @@ impl Pool {
             Error::WorkerDied(WorkerDeath::new(parts))
         };
         let has_started = in_flight.started.is_some();
-        let was_being_read = in_flight.was_being_read(handle.capacity());
+        let was_being_read = in_flight.was_being_read(handle.end.capacity());
         let ran_for = in_flight.started.map(|started| started.elapsed());
         let entry = &in_flight.entry;
         let error = match kill_reason {

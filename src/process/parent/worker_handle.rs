@@ -106,7 +106,7 @@ pub(super) struct WorkerHandle {
     /// The process is in an `Arc`, because the supervisor watches the process without the
     /// pool's lock.
     pub(super) process: Arc<Process>,
-    end: ParentEnd,
+    pub(super) end: ParentEnd,
     /// The first messages to the worker, or `None` once they were sent.
     pub(super) first: Option<FirstMessages>,
     inbox: Assembler,

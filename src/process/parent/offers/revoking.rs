@@ -29,7 +29,7 @@ impl Pool {
         }
         let workers = state.workers.iter();
         workers
-            .map(|(number, handle)| (*number, handle.taken()))
+            .map(|(number, handle)| (*number, handle.end.taken()))
             .collect()
     }
 
@@ -55,7 +55,7 @@ impl Pool {
             let mut taker = taker.map(|(number, _)| *number);
             let has_gone_on = |number: &usize| {
                 let handle = state.workers.get(number);
-                handle.is_none_or(|handle| handle.taken() != offer + 1)
+                handle.is_none_or(|handle| handle.end.taken() != offer + 1)
             };
             // If the worker has recorded a later offer meanwhile, its message about this
             // task (`Started` or `Declined`) has arrived.
@@ -107,7 +107,9 @@ impl Pool {
         let handle = state.workers.get(&number);
         if let (Some(offered), Some(handle)) = (offered, handle) {
             if matches!(handle.activity, WorkerState::Idle) && !handle.has_arrived() {
-                handle.mend_taken(|taken| offered.offers.is_possible(taken));
+                handle
+                    .end
+                    .mend_taken(|taken| offered.offers.is_possible(taken));
             }
         }
     }
@@ -123,7 +125,7 @@ impl Pool {
         };
         let is_suspect = |handle: &WorkerHandle| {
             may_have_taken(handle)
-                && !offered.offers.is_possible(handle.taken())
+                && !offered.offers.is_possible(handle.end.taken())
                 && handle.may_have_begun()
         };
         let mut suspects = Vec::new();

@@ -131,11 +131,4 @@ impl WorkerHandle {
             .as_ref()
             .is_none_or(|launched| launched.is_direct)
     }
-
-    /// Returns the end of the text that a launcher's command has written to its standard
-    /// output, if the worker's greeting (the first bytes that the worker itself sends) has
-    /// not arrived.
-    pub(in crate::process::parent) fn text_before_greeting(&self) -> Option<String> {
-        self.end.text_before_greeting()
-    }
 }

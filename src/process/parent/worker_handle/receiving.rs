@@ -15,21 +15,6 @@ use crate::process::wire::message::{FOREIGN_BYTES, LONGEST_HOST, Reply};
 use crate::sys::spin::is_elsewhere;
 
 impl WorkerHandle {
-    /// Returns the worker's record of the last *offer* that it has taken: the offer's
-    /// number plus one. An offer is a task in shared memory that any worker may take. The
-    /// worker keeps the record in its own shared memory. If a task has overwritten the
-    /// record, the returned number is meaningless.
-    pub(in crate::process::parent) fn taken(&self) -> u64 {
-        self.end.taken()
-    }
-
-    /// Resets the record that [`taken`](Self::taken) returns, if `is_possible` returns
-    /// `false` for it: then an earlier task of the worker has overwritten the record. The
-    /// caller calls this only if the worker has no task.
-    pub(in crate::process::parent) fn mend_taken(&self, is_possible: impl Fn(u64) -> bool) {
-        self.end.mend_taken(is_possible);
-    }
-
     /// Returns `true` if the worker may have begun a task whose `Started` the pool has not
     /// read. This is so if the last task that the worker's shared memory names is not
     /// `last_begun`.
@@ -156,12 +141,6 @@ impl WorkerHandle {
         }
     }
 
-    /// Returns an upper bound for the number of bytes that can be sent before the worker
-    /// reads any. With MPI, returns the limit of unsent bytes instead.
-    pub(in crate::process::parent) fn capacity(&self) -> usize {
-        self.end.capacity()
-    }
-
     /// Returns a [`Watch`], by which a thread waits for the worker's messages without the
     /// pool's lock.
     pub(in crate::process::parent) fn watch(&self) -> Watch {
@@ -178,11 +157,6 @@ impl WorkerHandle {
     /// `false` if a message has arrived already.
     pub(in crate::process::parent) fn arm(&mut self) -> bool {
         self.is_malformed || self.end.arm()
-    }
-
-    /// Asks the worker not to wake the supervisor.
-    pub(in crate::process::parent) fn disarm(&mut self) {
-        self.end.disarm();
     }
 
     /// Reads the bytes by which the worker wakes the supervisor, after `poll` has reported

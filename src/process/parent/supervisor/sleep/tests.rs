@@ -42,7 +42,7 @@ fn no_nap_in_a_burst_begins_while_a_worker_waits_for_room() {
         "the submitting thread reads the message"
     );
     assert!(is_over(Rest::Nap(NAP)));
-    pool.with(|state| state.workers.get_mut(&0).unwrap().disarm());
+    pool.with(|state| state.workers.get_mut(&0).unwrap().end.disarm());
     worker.fill_memory();
     assert!(is_over(Rest::Burst));
 }
