@@ -67,7 +67,6 @@ pub(super) fn waiting_process() -> Process {
     Process::new(Command::new("sleep").arg("60").spawn().unwrap()).unwrap()
 }
 
-/// A submitted task.
 pub(super) struct Task {
     future: TaskFuture<(), ()>,
     /// The id with which [`Pool::kill`] finds the task.
@@ -128,8 +127,7 @@ impl PoolByHand {
         let mut handle = WorkerHandle::new(process, ParentEnd::new(ours, Some(rings)));
         handle.read_wakeups();
         self.pool.lock().workers.insert(number, handle);
-        worker.say(Kind::Ready, 0);
-        self.read(&worker);
+        self.hear(&mut worker, Kind::Ready, 0);
         assert!(self.with(|state| state.idle.contains(&number)));
         worker
     }
@@ -171,9 +169,14 @@ impl PoolByHand {
         f(&mut self.pool.lock())
     }
 
-    /// Makes the pool read a worker's messages.
     pub(super) fn read(&self, worker: &WorkerByHand) {
         self.with(|state| self.pool.read_replies(state, worker.number));
+    }
+
+    /// Lets a worker send a message without a payload, and makes the pool read it.
+    pub(super) fn hear(&self, worker: &mut WorkerByHand, kind: Kind, number: u64) {
+        worker.say(kind, number);
+        self.read(worker);
     }
 
     /// Makes the pool find the offers that workers have taken, and assign the tasks of
@@ -204,7 +207,6 @@ impl PoolByHand {
         })
     }
 
-    /// Returns the number of the task that the pool has assigned to this worker.
     pub(super) fn task_of(&self, worker: &WorkerByHand) -> Option<u64> {
         let of = |handle: &WorkerHandle| Some(handle.in_flight()?.entry.number);
         self.with(|state| of(&state.workers[&worker.number]))
@@ -234,8 +236,7 @@ impl PoolByHand {
         let offer = worker.take().expect("an offer is open");
         let task = worker.task();
         assert!(worker.begin(offer));
-        worker.say(Kind::Returned, task);
-        self.read(worker);
+        self.hear(worker, Kind::Returned, task);
         task
     }
 }
@@ -359,7 +360,6 @@ impl WorkerByHand {
         self.sender.begin(task);
     }
 
-    /// Sends a message without a payload.
     pub(super) fn say(&mut self, kind: Kind, number: u64) {
         self.send(&bare(kind, number));
     }
@@ -396,7 +396,6 @@ impl WorkerByHand {
         self.rings.overwrite_taken(taken);
     }
 
-    /// Overwrites the worker's record of its last offer.
     pub(super) fn overwrite_record(&self) {
         self.rings.overwrite_taken(NONSENSE);
     }

@@ -21,7 +21,6 @@ use crate::process::wire::frame::{Kind, bare, set_cpu};
 #[derive(Clone, Copy, Debug)]
 enum Record {
     Made,
-    /// The worker has died before it recorded the offer.
     Missing,
     Overwritten,
 }
@@ -79,17 +78,14 @@ fn an_offer_that_is_declined_twice_goes_back_once() {
     let offer = first.take().unwrap();
     first.overwrite_status(offer);
     assert!(!first.begin(offer));
-    first.say(Kind::Declined, offer);
-    pool.read(&first);
+    pool.hear(&mut first, Kind::Declined, offer);
     assert_eq!(pool.open(), [(1, 1)]);
     let taken = other.take().unwrap();
-    first.say(Kind::Declined, offer);
-    pool.read(&first);
+    pool.hear(&mut first, Kind::Declined, offer);
     pool.scan();
     assert_eq!(pool.task_of(&other), Some(1));
     assert!(other.begin(taken));
-    other.say(Kind::Returned, 1);
-    pool.read(&other);
+    pool.hear(&mut other, Kind::Returned, 1);
     pool.assert_ran(&task);
     assert_eq!(pool.with(|state| state.idle.len()), 2, "each once");
 }
@@ -107,15 +103,12 @@ fn a_worker_cannot_decline_what_it_has_not_taken() {
     assert_eq!(pool.open(), [(0, 1)]);
     let offer = other.take().unwrap();
     assert!(other.begin(offer));
-    forges.say(Kind::Declined, offer);
-    pool.read(&forges);
+    pool.hear(&mut forges, Kind::Declined, offer);
     pool.read(&other);
     assert_eq!(pool.task_of(&other), Some(1));
     assert_eq!(pool.kill_reason(&other), None);
-    forges.say(Kind::Declined, offer);
-    pool.read(&forges);
-    other.say(Kind::Returned, 1);
-    pool.read(&other);
+    pool.hear(&mut forges, Kind::Declined, offer);
+    pool.hear(&mut other, Kind::Returned, 1);
     pool.assert_ran(&task);
 }
 
@@ -125,8 +118,7 @@ fn a_worker_that_declines_the_offer_of_another_keeps_its_own() {
     let tasks = [pool.submit(), pool.submit()];
     let offers = [first.take().unwrap(), other.take().unwrap()];
     pool.scan();
-    first.say(Kind::Declined, offers[1]);
-    pool.read(&first);
+    pool.hear(&mut first, Kind::Declined, offers[1]);
     assert_eq!(pool.task_of(&first), Some(1));
     assert_eq!(pool.task_of(&other), Some(2));
     for (worker, offer) in [&mut first, &mut other].into_iter().zip(offers) {
@@ -144,8 +136,7 @@ fn a_task_that_has_begun_cannot_be_declined() {
     let task = pool.submit();
     let offer = worker.take().unwrap();
     assert!(worker.begin(offer));
-    worker.say(Kind::Declined, offer);
-    pool.read(&worker);
+    pool.hear(&mut worker, Kind::Declined, offer);
     assert!(matches!(
         pool.kill_reason(&worker),
         Some(KillReason::Misbehaved(_))
@@ -190,8 +181,7 @@ fn a_long_task_whose_worker_dies_before_it_has_the_call_runs_elsewhere() {
             pool.end(&dies);
             lives.take().unwrap();
             assert_eq!(lives.request(), (Kind::LongTask, 1));
-            lives.say(Kind::Fetch, 1);
-            pool.read(&lives);
+            pool.hear(&mut lives, Kind::Fetch, 1);
             let message = loop {
                 if let Some(message) = lives.message() {
                     break message;
@@ -201,8 +191,7 @@ fn a_long_task_whose_worker_dies_before_it_has_the_call_runs_elsewhere() {
             assert_eq!(message, (Kind::Task, 1, length));
             lives.begin_unsaid(1);
             lives.say(Kind::Started, 1);
-            lives.say(Kind::Returned, 1);
-            pool.read(&lives);
+            pool.hear(&mut lives, Kind::Returned, 1);
             pool.assert_ran(&task);
         }
     }
@@ -219,8 +208,7 @@ fn a_worker_cannot_ask_twice_for_a_call_or_for_that_of_another() {
         asks.take().unwrap();
         pool.scan();
         worker.say(Kind::Fetch, 1);
-        worker.say(Kind::Fetch, 1);
-        pool.read(&worker);
+        pool.hear(&mut worker, Kind::Fetch, 1);
         assert!(matches!(
             pool.kill_reason(&worker),
             Some(KillReason::Misbehaved(_))
@@ -240,8 +228,7 @@ fn a_task_is_cancelled_until_a_worker_takes_it() {
     assert_eq!(worker.task(), 1);
     assert!(!tasks[0].cancel());
     assert!(worker.begin(offer), "its offer was not recalled");
-    worker.say(Kind::Returned, 1);
-    pool.read(&worker);
+    pool.hear(&mut worker, Kind::Returned, 1);
     assert!(tasks[0].error().is_none());
     assert_eq!(pool.run_next(&mut worker), 3);
     assert_eq!(worker.take(), None);
@@ -260,8 +247,7 @@ fn a_pool_that_breaks_leaves_the_tasks_that_were_taken() {
     });
     assert!(matches!(tasks[1].error(), Some(Error::Broken(_))));
     assert!(worker.begin(offer));
-    worker.say(Kind::Returned, 1);
-    pool.read(&worker);
+    pool.hear(&mut worker, Kind::Returned, 1);
     assert!(tasks[0].error().is_none());
 }
 
@@ -270,14 +256,13 @@ fn a_pool_that_breaks_leaves_the_tasks_that_were_taken() {
 fn no_number_of_a_declined_offer_panics() {
     let (pool, [mut forges]) = PoolByHand::new();
     let task = pool.submit();
-    forges.say(Kind::Declined, u64::MAX);
-    pool.read(&forges);
+    pool.hear(&mut forges, Kind::Declined, u64::MAX);
     assert_eq!(pool.run_next(&mut forges), 1);
     pool.assert_ran(&task);
 }
 
-/// Before a fix, the pool put another call into the *slot* (the place in memory of an
-/// offer's call) while the worker still copied the call of its offer from there.
+/// Before a fix, the pool put another call into the *slot* while the worker still copied
+/// the call of its offer from there.
 #[test]
 fn the_slot_of_an_offer_is_kept_when_its_worker_has_declined_an_earlier_one() {
     let (pool, [mut worker, _other]) = PoolByHand::new();
@@ -326,8 +311,7 @@ fn an_offer_is_declined_although_its_worker_has_taken_a_later_one_since() {
     pool.read(&held);
     assert_eq!(pool.task_of(&held), Some(2));
     assert_eq!(pool.open(), [(2, 1)]);
-    held.say(Kind::Returned, 2);
-    pool.read(&held);
+    pool.hear(&mut held, Kind::Returned, 2);
     pool.scan();
     assert!(pool.is_idle(&held));
     assert_eq!(pool.run_next(&mut other), 1);
@@ -421,8 +405,7 @@ fn a_declined_offer_keeps_no_slot() {
     pool.scan();
     let keeps = || pool.with(|state| state.offered.as_ref().unwrap().keeps(offer));
     assert!(keeps());
-    worker.say(Kind::Declined, offer);
-    pool.read(&worker);
+    pool.hear(&mut worker, Kind::Declined, offer);
     assert!(!keeps());
     assert_eq!(pool.run_next(&mut other), 1);
     pool.assert_ran(&task);
@@ -684,8 +667,7 @@ fn the_death_of_an_idle_worker_that_began_beside_an_offer_is_no_failed_start() {
     let offer = worker.take().unwrap();
     let idle = pool.add_worker(1);
     assert!(worker.begin(offer));
-    worker.say(Kind::Returned, 1);
-    pool.read(&worker);
+    pool.hear(&mut worker, Kind::Returned, 1);
     pool.assert_ran(&task);
     pool.end(&idle);
     assert_eq!(pool.with(|state| state.failed_starts), 0);

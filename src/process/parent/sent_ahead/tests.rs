@@ -31,12 +31,43 @@ use crate::sys::{channel, current_process};
 /// The time that a test waits for a cancel.
 const LIMIT: Duration = Duration::from_secs(30);
 
+fn submit(pool: &Arc<Pool>) -> Completion<()> {
+    let call = bare(Kind::Task, 0).to_vec();
+    let queued = pool.queue::<(), _>(call.into(), TaskSettings::default(), One, WhenFull::Wait);
+    queued.unwrap()
+}
+
+/// A worker's end of its socket, and its process.
+type Started = (UnixStream, Arc<Process>);
+
+/// Returns a pool with `N` workers that the launcher has started, and the events that the
+/// pool's collector would handle.
+fn pool_of_launched<const N: usize>(
+    launcher: &Launcher,
+) -> (Arc<Pool>, Receiver<Event>, [Started; N]) {
+    let pool = pool_without_threads(Transport::Socket, N);
+    let (sender, events) = unbounded();
+    let mut state = pool.lock();
+    state.launchers = LauncherStates::new(std::slice::from_ref(launcher));
+    (state.collector, state.threads) = (Some(sender), Threads::Up);
+    let started = std::array::from_fn(|number| {
+        let (ours, theirs) = channel::pair().unwrap();
+        let mut handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
+        handle.launched = Some(Launched::new(0, launcher, None));
+        let process = Arc::clone(&handle.process);
+        state.launchers.starts(0);
+        state.workers.insert(number, handle);
+        (UnixStream::from(theirs), process)
+    });
+    drop(state);
+    (pool, events, started)
+}
+
 /// A pool with one worker. The test takes the steps of this worker itself, as if a launcher
 /// had started it. The pool has no threads: they would read messages or start workers at
 /// any time.
 struct Played {
     pool: Arc<Pool>,
-    /// The events that a collector would handle.
     _events: Receiver<Event>,
     worker: UnixStream,
     process: Arc<Process>,
@@ -66,23 +97,11 @@ impl Played {
     /// that the process with the id `maker` has created its socket.
     fn with_tasks_by<const N: usize>(host: &str, maker: u32) -> (Self, [Completion<()>; N]) {
         let launcher = Launcher::command(["ssh"]).in_flight(N);
-        let pool = pool_without_threads(Transport::Socket, 1);
-        let (ours, theirs) = channel::pair().unwrap();
-        let mut handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
-        handle.launched = Some(Launched::new(0, &launcher, None));
-        let process = Arc::clone(&handle.process);
-        let mut state = pool.lock();
-        state.launchers = LauncherStates::new(&[launcher]);
-        state.launchers.starts(0);
-        state.workers.insert(0, handle);
-        let (sender, events) = unbounded();
-        state.collector = Some(sender);
-        state.threads = Threads::Up;
-        drop(state);
+        let (pool, _events, [(worker, process)]) = pool_of_launched(&launcher);
         let mut played = Self {
             pool,
-            _events: events,
-            worker: theirs.into(),
+            _events,
+            worker,
             process,
         };
         played.send(&ready_on(&ReadyOn {
@@ -90,22 +109,12 @@ impl Played {
             maker,
             host: host.to_owned(),
         }));
-        let tasks = [(); N].map(|()| {
-            let call = bare(Kind::Task, 0).to_vec();
-            let queued = played.pool.queue::<(), _>(
-                call.into(),
-                TaskSettings::default(),
-                One,
-                WhenFull::Wait,
-            );
-            queued.unwrap()
-        });
+        let tasks = [(); N].map(|()| submit(&played.pool));
         played.say(Kind::Started, 1);
         assert_eq!(played.pool.lock().count_ahead(), N - 1);
         (played, tasks)
     }
 
-    /// Sends a message of the worker, and lets the pool read it.
     fn say(&mut self, kind: Kind, task: u64) {
         self.send(&bare(kind, task));
     }
@@ -138,7 +147,6 @@ impl Played {
         self.pool.worker_ended(&mut state, 0, End::Exited(1));
     }
 
-    /// Returns the numbers of the queued tasks.
     fn queue(&self) -> Vec<u64> {
         let state = self.pool.lock();
         state.queue.iter().map(|entry| entry.number).collect()
@@ -434,12 +442,6 @@ fn a_worker_that_is_being_killed_gets_no_task() {
     assert_eq!((state.queued, state.idle.len()), (1, 0));
 }
 
-fn submit(pool: &Arc<Pool>) -> Completion<()> {
-    let call = bare(Kind::Task, 0).to_vec();
-    let queued = pool.queue::<(), _>(call.into(), TaskSettings::default(), One, WhenFull::Wait);
-    queued.unwrap()
-}
-
 /// A pool with two workers of one launcher, whose steps the test takes. The first worker has
 /// begun a task, and the second one still starts.
 struct Two {
@@ -461,22 +463,7 @@ impl Drop for Two {
 impl Two {
     fn new(in_flight: usize) -> Self {
         let launcher = Launcher::command(["ssh"]).workers(2).in_flight(in_flight);
-        let pool = pool_without_threads(Transport::Socket, 2);
-        let (sender, events) = unbounded();
-        let mut state = pool.lock();
-        state.launchers = LauncherStates::new(std::slice::from_ref(&launcher));
-        (state.collector, state.threads) = (Some(sender), Threads::Up);
-        let started = [0, 1].map(|number| {
-            let (ours, theirs) = channel::pair().unwrap();
-            let mut handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
-            handle.launched = Some(Launched::new(0, &launcher, None));
-            let process = Arc::clone(&handle.process);
-            state.launchers.starts(0);
-            state.workers.insert(number, handle);
-            (UnixStream::from(theirs), process)
-        });
-        drop(state);
-        let [(first, one), (second, two)] = started;
+        let (pool, _events, [(first, one), (second, two)]) = pool_of_launched(&launcher);
         let mut said = ready_on(&ReadyOn {
             pid: one.pid(),
             maker: std::process::id(),
@@ -490,14 +477,13 @@ impl Two {
         pool.read_replies(&mut pool.lock(), 0);
         Self {
             pool,
-            _events: events,
+            _events,
             _task: task,
             _sockets: [first, second],
             processes: [one, two],
         }
     }
 
-    /// Kills the worker that still starts.
     fn kill_second(&self, reason: KillReason) {
         self.pool.lock().workers.get_mut(&1).unwrap().kill(reason);
     }

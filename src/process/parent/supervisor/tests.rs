@@ -199,8 +199,7 @@ fn a_worker_that_begins_a_task_at_the_last_moment_is_not_killed() {
             pool.pool.kill_overdue(state);
         });
         assert_eq!(pool.kill_reason(&worker), None, "{is_assigned}");
-        worker.say(Kind::Returned, 1);
-        pool.read(&worker);
+        pool.hear(&mut worker, Kind::Returned, 1);
         assert!(tasks[0].error().is_none() && pool.with(|state| state.finished) == 1);
         assert_eq!(worker.message(), Some((Kind::Hold, 0, 0)));
         assert_eq!(worker.message(), Some((Kind::Release, 0, 0)));

@@ -1,7 +1,8 @@
 //! Tests of the replies and the ends of workers. The tests send a worker's messages to the
 //! pool themselves, instead of a real worker.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::ops::Deref;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,30 +27,63 @@ use crate::process::wire::message::refused;
 use crate::sys::channel;
 use crate::sys::shared_memory::SharedMemory;
 
-/// Returns a pool whose only worker is a dummy: a process that does nothing. Also returns
-/// the worker's end of the channel, through which the test sends messages.
-fn pool_with_a_dummy() -> (Arc<Pool>, UnixStream) {
-    pool_with(waiting_process())
+/// A pool whose workers are dummies: processes that do nothing. Dropping it kills them.
+struct DummyPool(Arc<Pool>);
+
+impl Deref for DummyPool {
+    type Target = Arc<Pool>;
+
+    fn deref(&self) -> &Arc<Pool> {
+        &self.0
+    }
 }
 
-fn pool_with(process: Process) -> (Arc<Pool>, UnixStream) {
-    pool_by(process, None)
+impl Drop for DummyPool {
+    fn drop(&mut self) {
+        self.stop_workers(true);
+        self.shutdown(ShutdownOptions::new());
+    }
 }
 
-fn pool_by(process: Process, rings: Option<Rings>) -> (Arc<Pool>, UnixStream) {
-    let pool = pool_without_threads(Transport::Socket, 1);
+/// Returns a pool with one worker, and the worker's end of the channel, through which the
+/// test sends messages.
+fn pool_with_a_dummy() -> (DummyPool, UnixStream) {
+    pool_by(waiting_process(), None)
+}
+
+fn pool_by(process: Process, rings: Option<Rings>) -> (DummyPool, UnixStream) {
+    let pool = DummyPool(pool_without_threads(Transport::Socket, 1));
+    let worker = add_ready(&pool, &mut pool.lock(), 0, process, rings);
+    assert_eq!(pool.lock().idle, [0]);
+    (pool, worker)
+}
+
+/// Adds a worker that has sent `Ready`.
+fn add_ready(
+    pool: &Pool,
+    state: &mut PoolState,
+    number: usize,
+    process: Process,
+    rings: Option<Rings>,
+) -> UnixStream {
     let (ours, childs) = channel::pair().unwrap();
     let mut worker = UnixStream::from(childs);
-    worker.write_all(&bare(Kind::Ready, 0)).unwrap();
-    let mut state = pool.lock();
-    state
-        .workers
-        .insert(0, WorkerHandle::new(process, ParentEnd::new(ours, rings)));
-    state.workers.get_mut(&0).unwrap().read_wakeups();
-    pool.read_replies(&mut state, 0);
-    assert_eq!(state.idle, [0]);
-    drop(state);
-    (pool, worker)
+    say(&mut worker, Kind::Ready, 0);
+    let mut handle = WorkerHandle::new(process, ParentEnd::new(ours, rings));
+    handle.read_wakeups();
+    state.workers.insert(number, handle);
+    pool.read_replies(state, number);
+    worker
+}
+
+/// Returns a worker that has sent nothing.
+fn silent_worker() -> WorkerHandle {
+    let (ours, _) = channel::pair().unwrap();
+    WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None))
+}
+
+fn say(worker: &mut UnixStream, kind: Kind, task: u64) {
+    worker.write_all(&bare(kind, task)).unwrap();
 }
 
 /// Submits a task. The pool sends the task to the dummy worker if that worker is idle.
@@ -58,9 +92,29 @@ fn queued(pool: &Arc<Pool>) -> Completion<()> {
 }
 
 fn queued_under(settings: TaskSettings, pool: &Arc<Pool>) -> Completion<()> {
-    let call = bare(Kind::Task, 0).to_vec();
+    queued_call(0, settings, pool)
+}
+
+/// Submits a task whose encoded call has at least `length` bytes.
+fn queued_call(length: usize, settings: TaskSettings, pool: &Arc<Pool>) -> Completion<()> {
+    let mut call = bare(Kind::Task, 0).to_vec();
+    call.resize(length.max(call.len()), 0);
     pool.queue::<(), _>(call.into(), settings, One, WhenFull::Wait)
         .unwrap()
+}
+
+fn limited() -> TaskSettings {
+    TaskSettings {
+        time_limit: Some(Duration::from_secs(3600)),
+        ..TaskSettings::default()
+    }
+}
+
+fn retried(retries: u32) -> TaskSettings {
+    TaskSettings {
+        retries,
+        ..TaskSettings::default()
+    }
 }
 
 /// Submits a task, and sends the message that the dummy worker has started the task.
@@ -74,7 +128,7 @@ fn started_under(
     worker: &mut UnixStream,
 ) -> Completion<()> {
     let task = queued_under(settings, pool);
-    worker.write_all(&bare(Kind::Started, 1)).unwrap();
+    say(worker, Kind::Started, 1);
     while pool.stats().running == 0 {
         std::thread::yield_now();
     }
@@ -87,6 +141,35 @@ fn outcome(task: &Completion<()>) -> Result<(), Error> {
     unsafe { task.lend() }.copied()
 }
 
+fn assert_fails(task: &Completion<()>, why: &str) {
+    let error = outcome(task).unwrap_err().to_string();
+    assert!(error.contains(why), "{error}");
+}
+
+fn assert_died(task: &Completion<()>) {
+    let outcome = outcome(task);
+    assert!(matches!(outcome, Err(Error::WorkerDied(_))), "{outcome:?}");
+}
+
+fn assert_misbehaved(handle: &WorkerHandle, why: &str) {
+    match &handle.kill_reason {
+        Some(KillReason::Misbehaved(what)) => assert!(what.contains(why), "{what}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Kills a worker, waits until its process has ended, and makes the pool handle the end.
+fn end(pool: &Pool, state: &mut PoolState, number: usize) {
+    let process = Arc::clone(&state.workers[&number].process);
+    process.kill().unwrap();
+    let end = loop {
+        if let Some(end) = process.try_wait().unwrap() {
+            break end;
+        }
+    };
+    pool.worker_ended(state, number, end);
+}
+
 /// If an answer arrives after the pool has decided to kill the worker for `Pool::kill`, the
 /// task must still end with `Killed`, because `Pool::kill` returns `true`.
 #[test]
@@ -95,10 +178,9 @@ fn an_answer_after_a_kill_does_not_count() {
     let task = started(&pool, &mut worker);
     let mut state = pool.lock();
     state.workers.get_mut(&0).unwrap().kill(KillReason::Killed);
-    worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+    say(&mut worker, Kind::Returned, 1);
     drop(state);
     assert!(matches!(outcome(&task), Err(Error::Killed(_))));
-    pool.shutdown(ShutdownOptions::new());
 }
 
 /// A worker's answer counts even if the worker ends immediately after the answer.
@@ -107,12 +189,11 @@ fn an_answer_before_the_end_counts() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
     let state = pool.lock();
-    worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+    say(&mut worker, Kind::Returned, 1);
     drop(worker);
     state.workers[&0].process.kill().unwrap();
     drop(state);
     assert!(outcome(&task).is_ok());
-    pool.shutdown(ShutdownOptions::new());
 }
 
 /// On a system without descriptors for processes, the parent must notice the death of a
@@ -120,7 +201,7 @@ fn an_answer_before_the_end_counts() {
 #[test]
 fn without_a_descriptor_a_death_is_seen_all_the_same() {
     for is_held_open in [false, true] {
-        let (pool, mut worker) = pool_with(waiting_process().without_descriptor());
+        let (pool, mut worker) = pool_by(waiting_process().without_descriptor(), None);
         let task = started(&pool, &mut worker);
         let held_open = is_held_open.then_some(worker);
         pool.lock().workers[&0].process.kill().unwrap();
@@ -129,7 +210,6 @@ fn without_a_descriptor_a_death_is_seen_all_the_same() {
         };
         assert_eq!(death.signal(), Some("SIGKILL"));
         drop(held_open);
-        pool.shutdown(ShutdownOptions::new());
     }
 }
 
@@ -137,25 +217,15 @@ fn without_a_descriptor_a_death_is_seen_all_the_same() {
 #[test]
 fn a_limit_is_over_with_its_task() {
     let (pool, mut worker) = pool_with_a_dummy();
-    let settings = TaskSettings {
-        time_limit: Some(Duration::from_secs(3600)),
-        ..TaskSettings::default()
-    };
-    let task = started_under(settings, &pool, &mut worker);
+    let task = started_under(limited(), &pool, &mut worker);
     assert!(pool.lock().workers[&0].deadline.is_some());
-    worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+    say(&mut worker, Kind::Returned, 1);
     assert!(outcome(&task).is_ok());
-    let state = pool.lock();
-    let deadline = state.workers[&0].deadline;
-    state.workers[&0].process.kill().unwrap();
-    drop(state);
-    assert_eq!(deadline, None);
-    pool.shutdown(ShutdownOptions::new());
+    assert_eq!(pool.lock().workers[&0].deadline, None);
 }
 
-/// A worker takes offers (tasks in shared memory) as soon as it has read its first message.
-/// If it ran a task before the pool had stored the worker's handle, `stats` would not count
-/// this task.
+/// A worker takes offers as soon as it has read its first message. If it ran a task
+/// before the pool had stored the worker's handle, `stats` would not count this task.
 #[test]
 #[cfg(feature = "worker-hook")]
 fn a_worker_hears_its_first_message_when_the_pool_has_its_handle() {
@@ -181,12 +251,7 @@ fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
     // The two counters pretend that the supervisor is starting a worker.
     state.to_spawn = 1;
     state.starting = 1;
-    let (ours, _childs) = channel::pair().unwrap();
-    pool.worker_started(
-        &mut state,
-        1,
-        WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None)),
-    );
+    pool.worker_started(&mut state, 1, silent_worker());
     assert_eq!(state.workers[&1].kill_reason, Some(KillReason::Killed));
     for handle in state.workers.values() {
         while handle.process.try_wait().unwrap().is_none() {
@@ -199,26 +264,16 @@ fn a_worker_that_comes_up_behind_a_stop_is_ended_too() {
 fn a_second_start_ends_the_worker() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
-    worker.write_all(&bare(Kind::Started, 1)).unwrap();
-    let error = outcome(&task).unwrap_err().to_string();
-    assert!(
-        error.contains("began a task that it was not given"),
-        "{error}"
-    );
-    pool.shutdown(ShutdownOptions::new());
+    say(&mut worker, Kind::Started, 1);
+    assert_fails(&task, "began a task that it was not given");
 }
 
 #[test]
 fn an_answer_to_nothing_ends_the_worker() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = started(&pool, &mut worker);
-    worker.write_all(&bare(Kind::Returned, 7)).unwrap();
-    let error = outcome(&task).unwrap_err().to_string();
-    assert!(
-        error.contains("answered for a task that it was not given"),
-        "{error}"
-    );
-    pool.shutdown(ShutdownOptions::new());
+    say(&mut worker, Kind::Returned, 7);
+    assert_fails(&task, "answered for a task that it was not given");
 }
 
 /// The pool does not break when an idle worker ends, even if the worker never had a task.
@@ -227,29 +282,17 @@ fn workers_that_end_while_they_rest_do_not_break_the_pool() {
     let (pool, worker) = pool_with_a_dummy();
     let mut held = vec![worker];
     for number in 1..=10 {
-        let (ours, childs) = channel::pair().unwrap();
-        let mut worker = UnixStream::from(childs);
-        worker.write_all(&bare(Kind::Ready, 0)).unwrap();
-        held.push(worker);
         let mut state = pool.lock();
-        state.workers.insert(
+        held.push(add_ready(
+            &pool,
+            &mut state,
             number,
-            WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None)),
-        );
-        pool.read_replies(&mut state, number);
-        let last = number - 1;
-        let process = Arc::clone(&state.workers[&last].process);
-        process.kill().unwrap();
-        let end = loop {
-            if let Some(end) = process.try_wait().unwrap() {
-                break end;
-            }
-        };
-        pool.worker_ended(&mut state, last, end);
+            waiting_process(),
+            None,
+        ));
+        end(&pool, &mut state, number - 1);
         assert!(!state.is_broken(), "{number}");
     }
-    pool.lock().workers[&10].process.kill().unwrap();
-    pool.shutdown(ShutdownOptions::new());
 }
 
 fn hurry(pool: &Pool) {
@@ -291,9 +334,7 @@ fn a_worker_that_leaves_a_message_half_said_is_ended() {
         std::thread::yield_now();
     }
     hurry(&pool);
-    let error = outcome(&task).unwrap_err().to_string();
-    assert!(error.contains("incomplete message"), "{error}");
-    pool.shutdown(ShutdownOptions::new());
+    assert_fails(&task, "incomplete message");
 }
 
 /// The worker sends the bytes of one message one by one, each byte within the time limit.
@@ -318,9 +359,6 @@ fn a_slow_message_is_waited_for() {
     let mut state = pool.lock();
     pool.read_replies(&mut state, 0);
     assert!(state.workers[&0].progress.is_none(), "it rests");
-    state.workers[&0].process.kill().unwrap();
-    drop(state);
-    pool.shutdown(ShutdownOptions::new());
 }
 
 /// The idle worker sends a whole message, or a part of a message. The pool must kill the
@@ -336,8 +374,6 @@ fn a_word_of_an_idle_worker_ends_it() {
             state.workers[&0].kill_reason,
             Some(KillReason::Misbehaved(_))
         ));
-        drop(state);
-        pool.shutdown(ShutdownOptions::new());
     }
 }
 
@@ -368,28 +404,16 @@ fn an_ended_worker_is_not_listened_to_for_ever() {
 fn a_long_queue_does_not_keep_its_memory() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
-    let call = bare(Kind::Task, 0).to_vec();
-    let queue = || {
-        pool.queue::<(), _>(
-            call.clone().into(),
-            TaskSettings::default(),
-            One,
-            WhenFull::Wait,
-        )
-    };
-    let all: Vec<_> = (0..20_000).map(|_| queue().unwrap()).collect();
+    let all: Vec<_> = (0..20_000).map(|_| queued(&pool)).collect();
     assert!(pool.lock().queue.capacity() >= 20_000);
     for task in &all {
         task.cancel().unwrap().notify();
     }
-    worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+    say(&mut worker, Kind::Returned, 1);
     assert!(outcome(&first).is_ok());
     let mut state = pool.lock();
     pool.read_replies(&mut state, 0);
     assert!(state.queue.capacity() < 10_000);
-    state.workers[&0].process.kill().unwrap();
-    drop(state);
-    pool.shutdown(ShutdownOptions::new());
 }
 
 /// The pool must kill the worker before the whole message has arrived, because the
@@ -401,12 +425,7 @@ fn a_message_that_cannot_come_ends_the_worker_before_it_is_whole() {
     let mut lie = bare(Kind::Returned, 7);
     lie[16] = 0xff;
     worker.write_all(&lie).unwrap();
-    let error = outcome(&task).unwrap_err().to_string();
-    assert!(
-        error.contains("answered for a task that it was not given"),
-        "{error}"
-    );
-    pool.shutdown(ShutdownOptions::new());
+    assert_fails(&task, "answered for a task that it was not given");
 }
 
 /// The pool has told the worker to exit. The worker then sends a message by which workers
@@ -428,9 +447,6 @@ fn a_leaving_worker_cannot_break_the_pool() {
         worker.write_all(&frame).unwrap();
         pool.read_replies(&mut state, 0);
         assert!(!state.is_broken());
-        state.workers[&0].process.kill().unwrap();
-        drop(state);
-        pool.shutdown(ShutdownOptions::new());
     }
 }
 
@@ -441,14 +457,7 @@ fn a_leaving_worker_cannot_break_the_pool() {
 fn a_shortage_that_is_over_does_not_count_for_the_next() {
     let (pool, _worker) = pool_with_a_dummy();
     let mut state = pool.lock();
-    let process = Arc::clone(&state.workers[&0].process);
-    process.kill().unwrap();
-    let end = loop {
-        if let Some(end) = process.try_wait().unwrap() {
-            break end;
-        }
-    };
-    pool.worker_ended(&mut state, 0, end);
+    end(&pool, &mut state, 0);
     let hour_ago = Instant::now().checked_sub(Duration::from_secs(3600));
     state.shortage = hour_ago.zip(hour_ago);
     let shortage = || io::Error::from_raw_os_error(libc::EMFILE);
@@ -470,8 +479,7 @@ fn a_worker_that_lacks_a_resource_is_no_failed_start() {
     let (pool, _worker) = pool_with_a_dummy();
     let mut state = pool.lock();
     let short = |state: &mut PoolState, number: usize| {
-        let (ours, _) = channel::pair().unwrap();
-        let handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
+        let handle = silent_worker();
         handle.process.kill_and_wait();
         state.workers.insert(number, handle);
         pool.worker_ended(state, number, End::Exited(ExitCode::Shortage as i32));
@@ -481,8 +489,7 @@ fn a_worker_that_lacks_a_resource_is_no_failed_start() {
     assert_eq!((state.ended, state.replaced), (0, 0));
     assert!(state.not_before.is_some_and(|at| at > Instant::now()));
     // Code that runs later may exit with the same code.
-    let (ours, _childs) = channel::pair().unwrap();
-    let mut handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
+    let mut handle = silent_worker();
     handle.is_ready = true;
     handle.process.kill_and_wait();
     state.workers.insert(20, handle);
@@ -506,11 +513,7 @@ fn a_worker_that_lacks_a_resource_is_no_failed_start() {
 #[test]
 fn a_time_limit_ends_when_the_answer_begins_to_arrive() {
     let (pool, mut worker) = pool_with_a_dummy();
-    let settings = TaskSettings {
-        time_limit: Some(Duration::from_secs(600)),
-        ..TaskSettings::default()
-    };
-    let task = started_under(settings, &pool, &mut worker);
+    let _task = started_under(limited(), &pool, &mut worker);
     let mut state = pool.lock();
     assert!(state.workers[&0].deadline.is_some());
     let mut answer = bare(Kind::Returned, 1);
@@ -519,10 +522,6 @@ fn a_time_limit_ends_when_the_answer_begins_to_arrive() {
     pool.read_replies(&mut state, 0);
     let handle = &state.workers[&0];
     assert!(handle.deadline.is_none() && handle.progress.is_some());
-    handle.process.kill().unwrap();
-    drop(state);
-    assert!(outcome(&task).is_err());
-    pool.shutdown(ShutdownOptions::new());
 }
 
 /// The worker was stopped. It resumes, and begins its task, at the moment at which the pool
@@ -532,15 +531,13 @@ fn a_task_that_began_just_before_its_worker_was_given_up_is_not_begun_again() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = queued(&pool);
     let mut state = pool.lock();
-    worker.write_all(&bare(Kind::Started, 1)).unwrap();
+    say(&mut worker, Kind::Started, 1);
     let handle = state.workers.get_mut(&0).unwrap();
     handle.kill(KillReason::Misbehaved(
         "it did not take up a task".to_owned(),
     ));
     drop(state);
-    let outcome = outcome(&task);
-    assert!(matches!(outcome, Err(Error::WorkerDied(_))), "{outcome:?}");
-    pool.shutdown(ShutdownOptions::new());
+    assert_died(&task);
 }
 
 /// A task has written bytes to its worker's socket, so the pool cannot parse the stream.
@@ -563,9 +560,7 @@ fn a_task_that_began_behind_words_that_make_no_sense_is_not_begun_again() {
         let task = queued(&pool);
         let words = [words, &bare(Kind::Started, 1)].concat();
         worker.write_all(&words).unwrap();
-        let outcome = outcome(&task);
-        assert!(matches!(outcome, Err(Error::WorkerDied(_))), "{outcome:?}");
-        pool.shutdown(ShutdownOptions::new());
+        assert_died(&task);
     }
 }
 
@@ -580,16 +575,12 @@ fn a_worker_that_begins_a_task_with_a_payload_is_given_up() {
     words[16 + 5] = 1; // 2^40 bytes
     worker.write_all(&words).unwrap();
     pool.drain_replies(&mut state);
-    match &state.workers[&0].kill_reason {
-        Some(KillReason::Misbehaved(what)) => assert!(what.contains("longer"), "{what}"),
-        other => panic!("{other:?}"),
-    }
+    assert_misbehaved(&state.workers[&0], "longer");
     drop(state);
     assert!(
         outcome(&task).is_err(),
         "no other worker can be started here"
     );
-    pool.shutdown(ShutdownOptions::new());
 }
 
 /// If the pool finds a second reason to kill a worker, for example a wrong message, the
@@ -606,7 +597,6 @@ fn the_first_reason_to_kill_a_worker_stands() {
     drop(state);
     let outcome = outcome(&task);
     assert!(matches!(outcome, Err(Error::Killed(_))), "{outcome:?}");
-    pool.shutdown(ShutdownOptions::new());
 }
 
 /// A snapshot (a call of `stats`) may read a part of a message. It must then start a time
@@ -615,17 +605,13 @@ fn the_first_reason_to_kill_a_worker_stands() {
 #[test]
 fn half_a_message_that_a_snapshot_reads_has_a_limit() {
     let (pool, mut worker) = pool_with_a_dummy();
-    let task = started(&pool, &mut worker);
+    let _task = started(&pool, &mut worker);
     let mut state = pool.lock();
     state.needs_wakeup = false;
     worker.write_all(&bare(Kind::Returned, 1)[..10]).unwrap();
     pool.drain_replies(&mut state);
     assert!(state.workers[&0].progress.is_some());
     assert!(state.needs_wakeup, "it is woken");
-    state.workers[&0].process.kill().unwrap();
-    drop(state);
-    assert!(outcome(&task).is_err());
-    pool.shutdown(ShutdownOptions::new());
 }
 
 /// A snapshot of the counts may read a worker's message `Started`. The snapshot must then
@@ -634,44 +620,19 @@ fn half_a_message_that_a_snapshot_reads_has_a_limit() {
 #[test]
 fn a_start_that_a_snapshot_reads_begins_the_limit_of_the_task() {
     let (pool, mut worker) = pool_with_a_dummy();
-    let settings = TaskSettings {
-        time_limit: Some(Duration::from_secs(600)),
-        ..TaskSettings::default()
-    };
-    let task = queued_under(settings, &pool);
+    let _task = queued_under(limited(), &pool);
     let mut state = pool.lock();
     state.needs_wakeup = false;
-    worker.write_all(&bare(Kind::Started, 1)).unwrap();
+    say(&mut worker, Kind::Started, 1);
     pool.drain_replies(&mut state);
     assert!(state.workers[&0].deadline.is_some());
     assert!(state.needs_wakeup, "it is woken");
-    state.workers[&0].process.kill().unwrap();
-    drop(state);
-    assert!(outcome(&task).is_err());
-    pool.shutdown(ShutdownOptions::new());
-}
-
-/// Kills a worker, waits until its process has ended, and makes the pool handle the end.
-fn end(pool: &Pool, state: &mut PoolState, number: usize) {
-    let process = Arc::clone(&state.workers[&number].process);
-    process.kill().unwrap();
-    let end = loop {
-        if let Some(end) = process.try_wait().unwrap() {
-            break end;
-        }
-    };
-    pool.worker_ended(state, number, end);
 }
 
 /// Adds a worker. The pool sends it the queued task, and the worker ends before it reads
 /// the task.
 fn send_to_a_worker_that_ends(pool: &Pool, state: &mut PoolState, number: usize) {
-    let (ours, childs) = channel::pair().unwrap();
-    let mut worker = UnixStream::from(childs);
-    worker.write_all(&bare(Kind::Ready, 0)).unwrap();
-    let handle = WorkerHandle::new(waiting_process(), ParentEnd::new(ours, None));
-    state.workers.insert(number, handle);
-    pool.read_replies(state, number);
+    let _worker = add_ready(pool, state, number, waiting_process(), None);
     let has_task = state.workers[&number].in_flight().is_some();
     assert!(has_task, "the pool has sent the task to worker {number}");
     end(pool, state, number);
@@ -694,7 +655,6 @@ fn a_task_is_sent_again_however_many_workers_end_before_they_read_it() {
     // Five failed starts in a row break the pool.
     assert!(matches!(outcome(&task), Err(Error::Broken(_))));
     assert!(outcome(&first).is_err());
-    pool.shutdown(ShutdownOptions::new());
 }
 
 /// A worker that has begun a task shows that workers can start. So when this worker ends,
@@ -715,7 +675,6 @@ fn failed_starts_count_only_in_a_row() {
     drop(state);
     assert!(matches!(outcome(&task), Err(Error::Broken(_))));
     assert!(matches!(outcome(&first), Err(Error::WorkerDied(_))));
-    pool.shutdown(ShutdownOptions::new());
 }
 
 /// If the pool did not break after failed starts, it would start workers for ever.
@@ -735,7 +694,6 @@ fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
     drop(state);
     assert!(matches!(outcome(&task), Err(Error::Broken(_))));
     assert!(outcome(&first).is_err());
-    pool.shutdown(ShutdownOptions::new());
 }
 
 #[test]
@@ -743,16 +701,11 @@ fn an_answer_for_a_task_that_was_not_begun_ends_the_worker() {
     let (pool, mut worker) = pool_with_a_dummy();
     let task = queued(&pool);
     let mut state = pool.lock();
-    worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+    say(&mut worker, Kind::Returned, 1);
     pool.read_replies(&mut state, 0);
-    let kill_reason = state.workers[&0].kill_reason.clone();
-    state.workers[&0].process.kill().unwrap();
+    assert_misbehaved(&state.workers[&0], "answered for a task");
     drop(state);
-    let Some(KillReason::Misbehaved(what)) = kill_reason else {
-        panic!("{kill_reason:?}");
-    };
-    assert!(what.contains("answered for a task"), "{what}");
-    pool.shutdown(ShutdownOptions::new().cancel_pending(true));
+    pool.stop_workers(true);
     assert!(outcome(&task).is_err());
 }
 
@@ -771,14 +724,8 @@ fn an_error_that_is_no_shortage_breaks_a_pool_without_workers_at_once() {
 /// without progress. The pool must not kill the worker, because each read is progress.
 #[test]
 fn a_large_call_that_is_read_slowly_is_waited_for() {
-    use std::io::Read;
-
     let (pool, mut worker) = pool_with_a_dummy();
-    let mut call = bare(Kind::Task, 0).to_vec();
-    call.resize(8 * channel::capacity(), 0);
-    let task = pool
-        .queue::<(), _>(call.into(), TaskSettings::default(), One, WhenFull::Wait)
-        .unwrap();
+    let _task = queued_call(8 * channel::capacity(), TaskSettings::default(), &pool);
     let mut state = pool.lock();
     let handle = state.workers.get_mut(&0).unwrap();
     assert!(handle.has_unsent(), "it does not fit into the socket");
@@ -786,41 +733,23 @@ fn a_large_call_that_is_read_slowly_is_waited_for() {
     let mut part = vec![0; channel::capacity() / 2];
     worker.read_exact(&mut part).unwrap();
     handle.flush();
-    let next_look = handle
-        .progress
-        .as_ref()
-        .map(|progress| progress.next_check());
-    let is_put_off = next_look.is_some_and(|at| at > Instant::now());
-    handle.process.kill().unwrap();
-    drop(state);
-    assert!(is_put_off, "it moved");
-    pool.shutdown(ShutdownOptions::new().cancel_pending(true));
-    assert!(outcome(&task).is_err());
+    let progress = handle.progress.as_ref().expect("it has to go on");
+    assert!(progress.next_check() > Instant::now(), "it moved");
 }
 
 /// If the pool kept the call, the arguments of a long task would take memory both in this
 /// process and in the worker.
 #[test]
 fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
-    use std::io::Read;
-
     for (retries, length, is_freed_at_once) in
         [(0, 1000, true), (0, 100_000, false), (1, 1000, false)]
     {
         let (pool, mut worker) = pool_with_a_dummy();
-        let mut call = bare(Kind::Task, 0).to_vec();
-        call.resize(length, 0);
-        let settings = TaskSettings {
-            retries,
-            ..TaskSettings::default()
-        };
-        let task = pool
-            .queue::<(), _>(call.into(), settings, One, WhenFull::Wait)
-            .unwrap();
+        let task = queued_call(length, retried(retries), &pool);
         worker.read_exact(&mut vec![0; length]).unwrap();
         // The supervisor waits for this lock, and so reads no message itself.
         let mut state = pool.lock();
-        worker.write_all(&bare(Kind::Started, 1)).unwrap();
+        say(&mut worker, Kind::Started, 1);
         state.needs_wakeup = false;
         pool.drain_replies(&mut state);
         let is_freed = |state: &PoolState| {
@@ -836,13 +765,11 @@ fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
         Pool::free_large_calls(&mut state);
         assert_eq!(is_freed(&state), retries == 0, "{length}");
         drop(state);
-        worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+        say(&mut worker, Kind::Returned, 1);
         let mut state = pool.lock();
         pool.drain_replies(&mut state);
-        state.workers[&0].process.kill().unwrap();
         drop(state);
         assert!(outcome(&task).is_ok());
-        pool.shutdown(ShutdownOptions::new());
     }
 }
 
@@ -852,29 +779,20 @@ fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
 fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
     for retries in [0, 1] {
         let (pool, mut worker) = pool_with_a_dummy();
-        let mut call = bare(Kind::Task, 0).to_vec();
-        call.resize(8 * channel::capacity(), 0);
-        let settings = TaskSettings {
-            retries,
-            ..TaskSettings::default()
-        };
-        let first = pool.queue::<(), _>(call.into(), settings, One, WhenFull::Wait);
+        let first = queued_call(8 * channel::capacity(), retried(retries), &pool);
         let second = queued(&pool);
         // The supervisor waits for this lock, and so reads no message itself.
         let mut state = pool.lock();
-        worker.write_all(&bare(Kind::Started, 1)).unwrap();
-        worker.write_all(&bare(Kind::Returned, 1)).unwrap();
+        say(&mut worker, Kind::Started, 1);
+        say(&mut worker, Kind::Returned, 1);
         pool.drain_replies(&mut state);
         let handle = state.workers.get_mut(&0).unwrap();
         handle.flush();
-        match &handle.kill_reason {
-            Some(KillReason::Misbehaved(what)) => assert!(what.contains("call"), "{what}"),
-            other => panic!("{other:?}"),
-        }
+        assert_misbehaved(handle, "call");
         assert!(!handle.has_unsent(), "the rest of the call is not sent");
         drop(state);
         pool.shutdown(ShutdownOptions::new().cancel_pending(true));
-        assert!(outcome(&first.unwrap()).is_ok(), "it was answered");
+        assert!(outcome(&first).is_ok(), "it was answered");
         assert!(outcome(&second).is_err());
     }
 }
@@ -882,16 +800,10 @@ fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
 /// Before a fix, the pool killed a worker that waited for the remaining bytes of its call.
 #[test]
 fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
-    use std::io::Read;
-
     for (length, is_asked) in [(100, true), (1 << 20, false)] {
         let (rings, _file) = Rings::create().unwrap();
         let (pool, mut worker) = pool_by(waiting_process(), Some(rings));
-        let mut call = bare(Kind::Task, 0).to_vec();
-        call.resize(length, 0);
-        let task = pool
-            .queue::<(), _>(call.into(), TaskSettings::default(), One, WhenFull::Wait)
-            .unwrap();
+        let _task = queued_call(length, TaskSettings::default(), &pool);
         let mut state = pool.lock();
         let handle = state.workers.get_mut(&0).unwrap();
         handle.check_if_due(Instant::now() + Duration::from_secs(60));
@@ -899,10 +811,6 @@ fn a_worker_is_asked_if_it_waits_only_when_its_whole_call_was_sent() {
         worker.set_nonblocking(true).unwrap();
         let count = worker.read(&mut bytes).unwrap_or(0);
         assert_eq!(bytes[..count].contains(&0x5a), is_asked, "{length}");
-        handle.process.kill().unwrap();
-        drop(state);
-        pool.shutdown(ShutdownOptions::new().cancel_pending(true));
-        assert!(outcome(&task).is_err());
     }
 }
 
@@ -921,7 +829,7 @@ fn a_worker_that_declines_an_offer_while_it_is_revoked_may_take_the_next_one() {
     let channel = Box::leak(Box::new(channel));
     let (mut sender, mut receiver) = ends(channel, Some(rings), Some(memory), 0);
     let mut take = |call: &mut Vec<u8>| receiver.receive(&mut [0; 64], call, true, false).unwrap();
-    let tasks = [queued(&pool), queued(&pool)];
+    let _tasks = [queued(&pool), queued(&pool)];
     let mut state = pool.lock();
     let mut call = Vec::new();
     assert_eq!(take(&mut call), Received::Offer(0));
@@ -940,8 +848,4 @@ fn a_worker_that_declines_an_offer_while_it_is_revoked_may_take_the_next_one() {
         handle.in_flight().map(|task| task.entry.number),
         Some(header.task)
     );
-    handle.process.kill().unwrap();
-    drop(state);
-    pool.shutdown(ShutdownOptions::new().cancel_pending(true));
-    assert!(tasks.iter().all(|task| outcome(task).is_err()));
 }

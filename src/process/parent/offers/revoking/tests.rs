@@ -120,8 +120,7 @@ fn a_worker_whose_record_was_reset_is_not_killed_for_the_task_of_another() {
     assert!(early.begin(offer));
     early.overwrite_record();
     early.begin_unsaid(1 << 40);
-    early.say(Kind::Returned, 1);
-    pool.read(&early);
+    pool.hear(&mut early, Kind::Returned, 1);
     assert!(first.error().is_none());
     let second = pool.submit();
     let offer = guilty.take().unwrap();
@@ -199,8 +198,7 @@ fn a_record_that_a_task_has_overwritten_is_mended_after_it() {
     let offer = mended.take().unwrap();
     assert!(mended.begin(offer));
     mended.overwrite_record();
-    mended.say(Kind::Returned, 1);
-    pool.read(&mended);
+    pool.hear(&mut mended, Kind::Returned, 1);
     assert_eq!(first.error().map(|error| error.to_string()), None);
     let second = pool.submit();
     other.overwrite_status(1);
@@ -240,8 +238,7 @@ fn an_idle_worker_is_not_killed_for_an_offer_whose_worker_is_known() {
     pool.scan();
     assert_eq!(pool.kill_reason(&idle), None);
     assert_eq!(pool.task_of(&guilty), Some(1));
-    guilty.say(Kind::Returned, 1);
-    pool.read(&guilty);
+    pool.hear(&mut guilty, Kind::Returned, 1);
     pool.assert_ran(&task);
 }
 
