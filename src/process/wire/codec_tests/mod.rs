@@ -235,6 +235,7 @@ fn no_bytes_panic() {
     }
 }
 
+#[track_caller]
 fn arrives<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: T) {
     let bytes = bytes_of(&value).unwrap_or_else(|fault| panic!("{fault}"));
     let read = decode::<T>(&bytes).unwrap_or_else(|fault| panic!("{fault}"));
@@ -251,14 +252,7 @@ fn arrives<T: Serialize + DeserializeOwned + PartialEq + fmt::Debug>(value: T) {
 }
 
 #[test]
-fn ordinary_types_of_every_sort_arrive() {
-    use std::borrow::Cow;
-    use std::collections::{BTreeSet, HashMap, VecDeque};
-    use std::net::{IpAddr, SocketAddr};
-    use std::ops::Bound;
-    use std::path::PathBuf;
-    use std::time::{Duration, SystemTime};
-
+fn types_with_attributes_of_every_sort_arrive() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Aliased {
         #[serde(alias = "colour", alias = "hue")]
@@ -322,20 +316,11 @@ fn ordinary_types_of_every_sort_arrive() {
         list: (0..100).collect(),
     });
     arrives('\u{1f600}');
-    arrives(Cow::Borrowed("text").into_owned());
-    arrives((Duration::from_millis(1500), SystemTime::UNIX_EPOCH));
-    arrives::<IpAddr>("127.0.0.1".parse().unwrap());
-    arrives::<SocketAddr>("[::1]:80".parse().unwrap());
-    arrives((0..3, 1..=2, Bound::Included(1), std::cmp::Reverse(1_u8)));
-    arrives((PathBuf::from("a/b"), std::ffi::OsString::from("c")));
     arrives((Some(Some(())), None::<Option<()>>, ((),), [0_u8; 0]));
-    arrives(HashMap::from([("a".to_owned(), vec![1.5, -0.0])]));
-    arrives(BTreeSet::from([(1_u8, 'x'), (2, 'y')]));
-    arrives(VecDeque::from([1_u16, 700, 3]));
-    arrives::<Result<Vec<u8>, String>>(Ok(vec![1, 2, 3]));
-    arrives::<Result<Vec<u8>, String>>(Err("no".to_owned()));
-    arrives((vec![(); 3], std::marker::PhantomData::<u8>, Box::new(5_i8)));
-    arrives(std::num::NonZeroU32::MIN);
+    arrives(std::collections::HashMap::from([(
+        "a".to_owned(),
+        vec![1.5, -0.0],
+    )]));
     arrives(serde_bytes_like::Bytes(vec![1, 2, 3]));
 }
 
@@ -446,46 +431,6 @@ where
         Ok(read) => assert_eq!(&read, value, "another value arrived"),
         Err(fault) => assert!(fault.reason.contains("`Json`"), "{fault}"),
     }
-}
-
-fn says<T: Serialize + DeserializeOwned + fmt::Debug>(value: &T, words: &str) {
-    let read = bytes_of(value).and_then(|bytes| decode::<T>(&bytes));
-    let fault = read.unwrap_err();
-    assert!(fault.reason.contains(words), "{fault}");
-    assert!(fault.reason.contains("`Json`"), "{fault}");
-}
-
-#[test]
-fn a_field_that_is_left_out_is_named() {
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Order {
-        #[serde(skip_serializing_if = "Option::is_none", default)]
-        coupon: Option<u8>,
-        urgent: u8,
-        items: Vec<u8>,
-        country: u8,
-    }
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    enum Message {
-        Say {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            to: Option<u8>,
-            words: Vec<u8>,
-        },
-    }
-    let order = |coupon| Order {
-        coupon,
-        urgent: 0,
-        items: vec![1, 7],
-        country: 5,
-    };
-    arrives(order(Some(1)));
-    says(&order(None), "the field `coupon` of `Order`");
-    let say = Message::Say {
-        to: None,
-        words: vec![],
-    };
-    says(&say, "the field `to` of `Say`");
 }
 
 /// The test gives three fields many combinations of the attributes that make only the
@@ -609,23 +554,6 @@ fn what_is_written_in_another_shape_is_an_error() {
     differ::<_, Vec<()>>(3_u8);
     differ::<_, Option<()>>(0_u8);
     differ::<_, Result<(), ()>>(Some(()));
-}
-
-/// A `Serialize` that was written by hand announces a wrong number of elements. The encoder
-/// must return an error.
-#[test]
-fn a_list_that_lies_about_its_length_is_an_error() {
-    struct Lies;
-    impl Serialize for Lies {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            use serde::ser::SerializeSeq;
-            let mut list = serializer.serialize_seq(Some(3))?;
-            list.serialize_element(&1_u8)?;
-            list.end()
-        }
-    }
-    let fault = bytes_of(&Lies).unwrap_err();
-    assert!(fault.reason.contains("2 elements fewer"));
 }
 
 /// A `Serialize` that was written by hand announces more fields than memory has room for.
