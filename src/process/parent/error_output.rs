@@ -104,11 +104,21 @@ impl Drop for ErrorOutput {
 }
 
 /// Returns the last non-empty lines of a text, or `None` if the text has no such line.
+/// Escapes control characters, because the caller may print the lines in a terminal.
 pub(super) fn last_lines(text: &str) -> Option<String> {
     let lines = text.lines().map(str::trim_end);
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let first = lines.len().saturating_sub(LINES);
-    Some(lines[first..].join(" | ")).filter(|lines| !lines.is_empty())
+    let lines = lines[first..].join(" | ");
+    let mut escaped = String::with_capacity(lines.len());
+    for character in lines.chars() {
+        match character {
+            '\t' => escaped.push(' '),
+            _ if character.is_control() => escaped.extend(character.escape_default()),
+            _ => escaped.push(character),
+        }
+    }
+    Some(escaped).filter(|lines| !lines.is_empty())
 }
 
 impl Shared {
@@ -220,6 +230,13 @@ mod tests {
         let lines = output.last_lines();
         assert_eq!(lines.as_deref(), Some("line 3 | line 4 | line 5 | line 6"));
         assert_eq!(output_of("true").last_lines(), None);
+    }
+
+    #[test]
+    fn the_lines_in_an_error_do_not_steer_a_terminal() {
+        let lines = last_lines("\0\u{1b}]0;title\u{7}\n\u{e9}\u{9b}31m\tend\r\n");
+        let escaped = "\\u{0}\\u{1b}]0;title\\u{7} | \u{e9}\\u{9b}31m end";
+        assert_eq!(lines.as_deref(), Some(escaped));
     }
 
     #[test]
