@@ -22,6 +22,7 @@ list! {
     a_program_that_is_not_there_is_named_by_the_command,
     a_command_that_says_nothing_is_given_up,
     a_program_that_is_no_worker_is_quoted,
+    a_worker_of_another_version_is_recognized_at_once,
     another_build_of_the_program_says_so,
     what_a_login_shell_prints_comes_before_the_worker,
     a_launcher_that_fails_is_left_out_and_the_others_go_on,
@@ -131,6 +132,20 @@ fn a_program_that_is_no_worker_is_quoted() {
         let text = refusal(&pool(script(program)));
         assert!(text.contains(said), "{text}");
         assert!(text.len() < 2000, "{text}");
+    }
+}
+
+/// Also a worker behind a terminal, which changes the end of a line.
+fn a_worker_of_another_version_is_recognized_at_once() {
+    for rest in ["2\\n", "1\\r\\n"] {
+        let start = Instant::now();
+        let greeting = format!("printf '\\0concurrent-futures worker, wire {rest}'");
+        let text = refusal(&pool(script(&format!("{greeting}; exec sleep 100"))));
+        assert!(
+            text.contains("its greeting is not that of this version"),
+            "{text}"
+        );
+        assert!(start.elapsed() < Duration::from_secs(50));
     }
 }
 

@@ -122,6 +122,12 @@ impl ParentEnd {
         text.filter(|text| !text.is_empty())
     }
 
+    /// Returns `true` if a greeting has arrived, but not the one for which this end waits.
+    pub(crate) fn has_other_greeting(&self) -> bool {
+        let greeting = self.greeting.as_ref();
+        greeting.is_some_and(Search::has_other_greeting)
+    }
+
     /// Returns an upper bound for the number of bytes that can be sent before the worker,
     /// or the command that has started it, reads any. With MPI, returns `MOST_UNSENT`
     /// (`mpi/messages.rs`) instead.
@@ -163,8 +169,8 @@ impl ParentEnd {
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no bytes have arrived.
     /// Returns [`InvalidData`](io::ErrorKind::InvalidData) if a task has overwritten the
-    /// shared memory, or if a command has written much text and no greeting. Also returns
-    /// the errors of the socket.
+    /// shared memory, or if a command has written much text and no greeting, or another
+    /// greeting. Also returns the errors of the socket.
     pub(crate) fn receive_now(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.greeting.is_some() {
             return self.receive_greeting(into);
@@ -213,6 +219,8 @@ impl ParentEnd {
                     into.copy_within(end..count, 0);
                     return Ok(count - end);
                 }
+            } else if search.has_other_greeting() {
+                return Err(io::ErrorKind::InvalidData.into());
             }
         }
         self.line.receive_now(into)

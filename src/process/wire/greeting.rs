@@ -16,6 +16,9 @@ use std::collections::VecDeque;
 /// again only at this byte, and not at an earlier one.
 pub(crate) const GREETING: &[u8] = b"\0concurrent-futures worker, wire 1\n";
 
+/// The part of the greeting that is the same in each version of the protocol.
+const NAME: &str = "concurrent-futures worker, wire";
+
 /// The request for the program's file. Its first byte does not appear again within the
 /// request.
 pub(crate) const REQUEST: &[u8] = b"\0concurrent-futures copier, wire 1\n";
@@ -90,6 +93,12 @@ impl Search {
         self.text.drain(..more);
     }
 
+    /// Returns `true` if another greeting has arrived. The worker's program then has another
+    /// version of this crate, or the greeting was changed on its way.
+    pub(crate) fn has_other_greeting(&self) -> bool {
+        self.skipped_text().contains(NAME)
+    }
+
     /// Returns the end of the text that has arrived before the wanted bytes or in place
     /// of them.
     pub(crate) fn skipped_text(&self) -> String {
@@ -131,6 +140,20 @@ mod tests {
         let given_up = (0..1000).find(|_| search.find(&piece).is_err());
         assert_eq!(given_up, Some(MOST_SKIPPED / 4096));
         assert_eq!(search.skipped_text(), "x".repeat(KEPT));
+    }
+
+    #[test]
+    fn the_greeting_of_another_version_is_recognized() {
+        for (bytes, is_other) in [
+            (&b"\0concurrent-futures worker, wire 2\n"[..], true),
+            (b"Welcome!\r\n^@concurrent-futures worker, wire 1\r\n", true),
+            (b"Welcome to the concurrent-futures workers!\n", false),
+            (GREETING, false),
+        ] {
+            let mut search = Search::new(GREETING);
+            search.find(bytes).unwrap();
+            assert_eq!(search.has_other_greeting(), is_other, "{bytes:?}");
+        }
     }
 
     #[test]

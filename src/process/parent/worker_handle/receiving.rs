@@ -14,6 +14,11 @@ use crate::process::wire::frame::{HEADER, Kind, holds};
 use crate::process::wire::message::{FOREIGN_BYTES, LONGEST_HOST, Reply};
 use crate::sys::spin::is_elsewhere;
 
+/// The reason why the pool kills a worker whose greeting is not the one of this program.
+const OTHER_GREETING: &str = "its greeting is not that of this version: its program was built \
+                              with another version of `concurrent-futures`, or its command \
+                              changes the bytes, as a terminal does (`ssh -tt`)";
+
 impl WorkerHandle {
     /// Returns `true` if the worker may have begun a task whose `Started` the pool has not
     /// read. This is so if the last task that the worker's shared memory names is not
@@ -129,6 +134,7 @@ impl WorkerHandle {
                 Err(error) if error.kind() == ErrorKind::InvalidData => {
                     return Err(match self.end.is_greeted() {
                         true => SCRIBBLED.to_owned(),
+                        false if self.end.has_other_greeting() => OTHER_GREETING.to_owned(),
                         false => {
                             "its command has written much, and no worker has spoken".to_owned()
                         }
