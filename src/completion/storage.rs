@@ -15,6 +15,7 @@ use crate::encoded::EncodedCall;
 use crate::error::Error;
 use crate::panic::{catch, contain_drop};
 use crate::sync::AtomicU64;
+use crate::sys::stack::with_room_for;
 
 /// The result of a call: `true` if the job panicked, and the [`ScopeGuard`] of a task
 /// that is in a scope.
@@ -117,6 +118,18 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
     }
 
     unsafe fn call(task: NonNull<()>) -> Called {
+        let size = size_of::<J>() + size_of::<Result<T, Error>>();
+        // SAFETY: the caller promises what `call_here` needs.
+        with_room_for(size, || unsafe { Self::call_here(task) })
+    }
+
+    /// Calls the job on the current stack.
+    ///
+    /// # Safety
+    ///
+    /// Like [`call`](Self::call).
+    #[inline]
+    unsafe fn call_here(task: NonNull<()>) -> Called {
         // SAFETY: the caller started the task, so the job belongs to the caller.
         let mut job = unsafe { Self::job(task).read() };
         let guard = job.take_guard();

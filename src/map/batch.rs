@@ -13,6 +13,7 @@ use crate::future::{Future, TaskFuture};
 use crate::panic::{catch, contain_drop};
 use crate::sync::yield_now;
 use crate::sys::fork::{Origin, forget};
+use crate::sys::stack::with_room_for;
 use crate::waitable::{Target, Waitable, sealed};
 
 pub(crate) enum Batch<A> {
@@ -120,6 +121,16 @@ where
 /// Calls `f` for each item of a chunk, and measures the run time of the chunk if the chunk
 /// has a timer. If `f` panics for one item, `f` is still called for the other items.
 pub(crate) fn each<A, R>(
+    f: impl Fn(A) -> R,
+    items: ContainedVec<A>,
+    timer: Option<&ChunkTimer>,
+) -> ContainedVec<Result<R, Error>> {
+    let size = size_of::<A>() + size_of::<R>();
+    with_room_for(size, || each_here(f, items, timer))
+}
+
+/// Calls `f` for each item on the current stack.
+fn each_here<A, R>(
     f: impl Fn(A) -> R,
     items: ContainedVec<A>,
     timer: Option<&ChunkTimer>,

@@ -466,6 +466,45 @@ alone! {
     }
 }
 
+/// A megabyte, which each function that takes or returns it copies in a debug build.
+struct Megabyte([u64; 1 << 17]);
+
+impl Serialize for Megabyte {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_slice().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Megabyte {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let numbers = Vec::deserialize(deserializer)?;
+        Ok(Self(numbers.try_into().expect("it has its length")))
+    }
+}
+
+fn turn(mut large: Megabyte) -> Megabyte {
+    large.0.reverse();
+    large
+}
+
+alone! {
+    /// By value on the stacks of the worker and of the parent's threads.
+    fn values_of_a_megabyte_fit_on_each_stack_of_the_pool() {
+        let program = || {
+            let executor = pool(1);
+            let future = executor.submit(turn, Megabyte([3; 1 << 17])).unwrap();
+            assert_eq!(future.into_result().unwrap().0[7], 3);
+            let options = MapOptions::new().chunk_size(2);
+            let items = (0..3).map(|_| Megabyte([4; 1 << 17]));
+            let turned = executor.map_with(options, turn, items).unwrap();
+            turned.for_each(|large| assert_eq!(large.unwrap().0[7], 4));
+        };
+        // The stack of the thread that submits is not the pool's.
+        let submits = thread::Builder::new().stack_size(256 << 20).spawn(program);
+        submits.unwrap().join().unwrap();
+    }
+}
+
 /// Neither writes anything of its own.
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]

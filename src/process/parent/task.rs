@@ -21,6 +21,7 @@ use crate::process::wire::codec::plain::is_plain;
 use crate::process::wire::codec::{self, CodecFault};
 use crate::process::wire::message::FOREIGN_BYTES;
 use crate::sync::ThreadId;
+use crate::sys::stack::with_room_for;
 use crate::worker::without_worker;
 
 /// The length in bytes of the largest encoded value that a thread which waits for the task
@@ -96,21 +97,17 @@ where
         Completion::of_task(task)
     }
 
-    /// Ends the task if its value is small and of a plain type (a type that is decoded
-    /// without user code), and if the task has no callback and no waker. The calling thread
-    /// holds the pool's lock, and must not run user code. So this method returns the
-    /// notification of the task's end: if another thread has just added a callback or a
-    /// waker, the collector runs the notification. Returns `None` if the task has not
-    /// ended.
+    /// Ends the task if it has no callback and no waker. Its value is small and of a plain
+    /// type (a type that is decoded without user code). The calling thread holds the pool's
+    /// lock, and must not run user code. So this method returns the notification of the
+    /// task's end: if another thread has just added a callback or a waker, the collector
+    /// runs the notification. Returns `None` if the task has not ended.
     fn end_plain(
         &self,
         task: &Task,
         bytes: &mut Encoded,
         collector: ThreadId,
     ) -> Option<JoblessNotification> {
-        if bytes.len() > SMALL || !is_plain::<T>() {
-            return None;
-        }
         let value = self.decoder.decode(bytes, None).ok()?;
         self.typed(task).settle_quietly(value, collector).ok()
     }
@@ -157,7 +154,12 @@ where
         name: Option<Arc<str>>,
         collector: Option<ThreadId>,
     ) -> Answered {
-        if let (Answer::Returned(bytes), Some(collector)) = (&mut answer, collector) {
+        let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
+        // In a debug build, even a call of `end_plain` that returned at once would need
+        // stack for several values.
+        let may_end = is_small && is_plain::<T>();
+        if let (Answer::Returned(bytes), Some(collector), true) = (&mut answer, collector, may_end)
+        {
             if let Some(notification) = self.end_plain(&task, bytes, collector) {
                 if !notification.is_due() {
                     // This notification calls no user code. It only drops the value if
@@ -175,9 +177,9 @@ where
             }
         }
         self.decoder.answered(&answer);
-        let is_small = !matches!(&answer, Answer::Returned(bytes) if bytes.len() > SMALL);
         let finished = task.clone();
-        let finalizer: Finalizer = Box::new(move || self.finish(&finished, answer, name));
+        let finish = move || self.finish(&finished, answer, name);
+        let finalizer: Finalizer = Box::new(move || with_room_for(size_of::<T>(), finish));
         Answered::Left(if is_small {
             task.hand_to_waiter(finalizer).err()
         } else {

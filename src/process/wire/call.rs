@@ -39,6 +39,7 @@ use crate::sys::current_process;
 use crate::sys::fork::Origin;
 use crate::sys::image::Image;
 use crate::sys::numbers::Numbers;
+use crate::sys::stack::with_room_for;
 
 /// A function and its trampoline, both stored as link addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -360,7 +361,18 @@ enum Moves {
 /// Decodes the arguments, calls `f`, and appends the encoded value that `f` returns. If
 /// one of these steps fails, appends the reason instead. Returns the kind of the answer.
 /// Catches all panics of user code, even those of a `Drop`.
+#[inline]
 fn answer<A, R>(f: fn(A) -> R, args: Args<'_>, out: &mut Encoded, moves: Moves) -> Kind
+where
+    A: DeserializeOwned + 'static,
+    R: Serialize + 'static,
+{
+    let size = size_of::<A>() + size_of::<R>();
+    with_room_for(size, || answer_here(f, args, out, moves))
+}
+
+/// Answers on the current stack.
+fn answer_here<A, R>(f: fn(A) -> R, args: Args<'_>, out: &mut Encoded, moves: Moves) -> Kind
 where
     A: DeserializeOwned + 'static,
     R: Serialize + 'static,

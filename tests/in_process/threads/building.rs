@@ -409,6 +409,26 @@ fn workers_have_the_stack_that_was_asked_for() {
 }
 
 #[test]
+fn values_of_a_megabyte_fit_on_the_stack_of_a_worker() {
+    type Large = [u64; 1 << 17];
+    fn turn(mut large: Large) -> Large {
+        large.reverse();
+        large
+    }
+    let program = || {
+        let executor = pool("large", 1);
+        let future = executor.submit(turn, [3; 1 << 17]).unwrap();
+        assert_eq!(future.into_result().unwrap()[7], 3);
+        let options = concurrent_futures::MapOptions::new().chunk_size(2);
+        let turned = executor.map_with(options, turn, [[4; 1 << 17]; 3]).unwrap();
+        turned.for_each(|large| assert_eq!(large.unwrap()[7], 4));
+    };
+    // The stack of the thread that submits is not the pool's.
+    let submits = thread::Builder::new().stack_size(256 << 20).spawn(program);
+    submits.unwrap().join().unwrap();
+}
+
+#[test]
 fn sizes_may_be_as_large_as_can_be() {
     let executor = ThreadPoolExecutor::builder()
         .max_workers(usize::MAX)

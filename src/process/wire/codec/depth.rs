@@ -23,17 +23,12 @@ pub(super) fn is_stack_low() -> bool {
 /// 64 KiB.
 const LEAST_TO_READ: usize = 1 << 20;
 
-/// The number of copies of a value that must fit on the stack while the value is read. The
-/// number is large, because in a debug build each function that returns a value copies the
-/// value. In a measurement with a list of parts of 2 KiB, the reading of each part took as
-/// much stack as eight to eleven copies of the part.
-const COPIES: usize = 24;
-
 /// Returns the number of bytes of stack that the decoder needs to read a value of `size`
 /// bytes.
 #[inline]
 pub(super) const fn needs_for(size: usize) -> usize {
-    size.saturating_mul(COPIES).saturating_add(LEAST_TO_READ)
+    size.saturating_mul(stack::COPIES)
+        .saturating_add(LEAST_TO_READ)
 }
 
 /// Calls `part`, which reads or writes a part of a value, with at least `bytes` bytes of
