@@ -4,7 +4,8 @@ use std::io::{self, Read};
 use std::time::Instant;
 
 use ureq::Body;
-use ureq::http::{Response, header};
+use ureq::http::Response;
+use ureq::http::header::{self, HeaderName};
 
 use crate::gzip::Gunzip;
 
@@ -24,20 +25,16 @@ const MAX_CODINGS: usize = 5;
 
 /// The body until the time is out. A Content-Encoding that is none, as `UTF-8`, is passed over.
 pub(crate) fn unpacked(response: Response<Body>, end: Instant) -> Result<Box<dyn Read>, String> {
-    let codings: Vec<String> = response
-        .headers()
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .map(|coding| String::from_utf8_lossy(coding.trim_ascii()).to_ascii_lowercase())
-        .filter(|coding| is_gzip(coding) || UNASKED.contains(&&**coding))
-        .collect();
+    // ureq undoes `chunked` alone of the ways to send a body.
+    if let Some(coding) = codings(&response, header::TRANSFER_ENCODING).pop() {
+        return Err(format!("sent as {coding}, which nobody asked for"));
+    }
+    let codings = codings(&response, header::CONTENT_ENCODING);
     if codings.len() > MAX_CODINGS {
         return Err(format!("compressed more than {MAX_CODINGS} times"));
     }
     let body = response.into_body().into_reader();
     let mut body: Box<dyn Read> = Box::new(Until { body, end });
-    // The header lists them in the order in which they were applied.
     for coding in codings.iter().rev() {
         if is_gzip(coding) {
             let unpacked = Gunzip::new(body);
@@ -51,6 +48,16 @@ pub(crate) fn unpacked(response: Response<Body>, end: Instant) -> Result<Box<dyn
         }
     }
     Ok(body)
+}
+
+/// The compressions that a header lists, in the order in which they were applied.
+fn codings(response: &Response<Body>, header: HeaderName) -> Vec<String> {
+    let values = response.headers().get_all(header).iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(|coding| String::from_utf8_lossy(coding.trim_ascii()).to_ascii_lowercase())
+        .filter(|coding| is_gzip(coding) || UNASKED.contains(&&**coding))
+        .collect()
 }
 
 fn is_gzip(coding: &str) -> bool {

@@ -54,6 +54,18 @@ fn a_compression_that_was_not_asked_for_is_named() {
     }
 }
 
+/// As a page it would have no title.
+#[test]
+fn a_body_that_is_compressed_on_its_way_is_an_error() {
+    let mut sent = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".to_vec();
+    let page = gzip(PAGE.as_bytes());
+    write!(sent, "{:x}\r\n", page.len()).unwrap();
+    sent.extend(page);
+    sent.extend(b"\r\n0\r\n\r\n");
+    let said = said_of(sent);
+    assert_eq!(said, "error: sent as gzip, which nobody asked for");
+}
+
 #[test]
 fn an_empty_body_that_is_said_to_be_compressed_has_no_title() {
     let chunked = "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
