@@ -4,6 +4,8 @@
 //! ```text
 //! cargo run --example lesson -- https://www.rust-lang.org https://crates.io
 //! ```
+//!
+//! `titles` is the same for the pages of strangers, which may have no end or steer the terminal.
 
 use concurrent_futures::ThreadPoolExecutor as PoolExecutor;
 

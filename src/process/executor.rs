@@ -115,7 +115,8 @@ use crate::map::{Map, MapOptions};
 /// limit may decode the result itself. The `Deserialize` then sees the thread locals of the
 /// waiting thread, and hangs if it takes a lock that the waiting thread holds.
 ///
-/// If a task creates a process pool, the new pool has its own workers.
+/// If a task creates a process pool, the new pool has its own workers. So if the tasks of a
+/// pool in a `static` use this `static`, each worker creates a pool of its own.
 ///
 /// ```
 /// use concurrent_futures::{Error, ProcessPoolExecutor};
