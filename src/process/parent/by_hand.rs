@@ -295,7 +295,7 @@ impl WorkerByHand {
         let socket = UnixStream::from(socket);
         // If nothing has arrived, a receive returns an error. A real worker would sleep.
         socket.set_nonblocking(true).unwrap();
-        let channel = Box::leak(Box::new(Channel::new(socket.into())));
+        let channel = Arc::new(Channel::new(socket.into()));
         let rings = Rings::open(file, rings.key()).unwrap();
         let memory = pool.offer_memory();
         let (sender, receiver) = ends(channel, Some(rings.clone()), Some(memory), number);

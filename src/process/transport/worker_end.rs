@@ -7,6 +7,7 @@
 
 use std::hint::spin_loop;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::offer_memory::OfferMemory;
@@ -21,7 +22,7 @@ use crate::sys::spin;
 /// is the worker's number in the pool. `offers` is the memory of the pool's *offers*: calls
 /// that any worker may take (`offers.rs`). Without `offers` the worker takes none.
 pub(crate) fn ends(
-    channel: &'static Channel,
+    channel: Arc<Channel>,
     rings: Option<Rings>,
     offers: Option<OfferMemory>,
     worker: usize,
@@ -39,9 +40,9 @@ pub(crate) fn ends(
     });
     (
         WorkerSender {
-            channel,
-            shared,
             time_to_close: channel.time_to_close(),
+            channel: Arc::clone(&channel),
+            shared,
             unchecked: 0,
         },
         WorkerReceiver {
@@ -52,7 +53,7 @@ pub(crate) fn ends(
 }
 
 pub(crate) struct WorkerSender {
-    channel: &'static Channel,
+    channel: Arc<Channel>,
     shared: Option<(Rings, Sender<Part>)>,
     /// A time that is too short to close a descriptor. A task that took less time has
     /// closed no descriptor.
@@ -112,7 +113,7 @@ impl WorkerSender {
         let mut left = bytes;
         let mut woken = Ok(());
         loop {
-            let wake = || woken = wake(self.channel);
+            let wake = || woken = wake(&self.channel);
             let sent = sender.send(left, wake).map_err(scribbled)?;
             woken?;
             woken = Ok(());
@@ -122,14 +123,14 @@ impl WorkerSender {
             }
             // Without a wake-up, a parent that naps might read nothing, and free no room,
             // until its nap is over.
-            wake_from_nap(&sender.bell(), self.channel, true)?;
+            wake_from_nap(&sender.bell(), &self.channel, true)?;
             let room = sender.room_wanted();
             if spin::poll(|| room.is_there()) || !sender.may_sleep().map_err(scribbled)? {
                 continue;
             }
             // A nap may have begun after the wake-up above. A nap that begins from now on
             // ends at once, because the parent sees that this worker waits for room.
-            wake_from_nap(&sender.bell(), self.channel, true)?;
+            wake_from_nap(&sender.bell(), &self.channel, true)?;
             if self.channel.receive(&mut [0; 64])? == 0 {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
@@ -148,7 +149,7 @@ impl WorkerSender {
 const PAUSES_BETWEEN_CHECKS: u32 = 5;
 
 pub(crate) struct WorkerReceiver {
-    channel: &'static Channel,
+    channel: Arc<Channel>,
     shared: Option<Shared>,
 }
 
@@ -188,7 +189,7 @@ impl WorkerReceiver {
         takes_offers: bool,
         spins: bool,
     ) -> io::Result<Received> {
-        let channel = self.channel;
+        let channel = &*self.channel;
         let Some(shared) = &mut self.shared else {
             return receive_by_socket(channel, into, spins).map(Received::Bytes);
         };

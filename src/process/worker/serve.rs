@@ -17,6 +17,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::process::exit;
+use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
@@ -82,18 +83,16 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     signals::unblock_all();
     watch_panics();
     let channel = match Channel::take_stdin() {
-        // The channel is leaked, because the task thread and the watcher use the channel
-        // until the process ends.
-        Ok(channel) => &*Box::leak(Box::new(channel)),
+        Ok(channel) => Arc::new(channel),
         Err(error) => lost(&format!(
             "the socket to its parent cannot be moved to another descriptor ({error})"
         )),
     };
-    if !parent.wait_for_bytes(channel) {
+    if !parent.wait_for_bytes(&channel) {
         current_process::end_now(0);
     }
     let mut bytes = Assembler::new();
-    let (hello, files) = match receive_hello(channel, parent, &mut bytes) {
+    let (hello, files) = match receive_hello(&channel, parent, &mut bytes) {
         Some((Request::Hello(hello), files)) => (hello, files),
         Some(_) => lost("the first message of its parent is not the one that comes first"),
         None => current_process::end_now(0),
@@ -108,7 +107,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         OfferMemory::open(&files, key).unwrap_or_else(|error| cannot_map(&error))
     });
     let number = usize::try_from(hello.number).unwrap_or(usize::MAX);
-    let (mut sender, receiver) = transport::ends(channel, rings, offers, number);
+    let (mut sender, receiver) = transport::ends(Arc::clone(&channel), rings, offers, number);
     if let Some(why) = Program::current().mismatch(&hello.program) {
         refuse(&mut sender, &why);
     }
@@ -126,7 +125,7 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
         takes_offers: hello.offers.is_some(),
     };
     let watches = move || {
-        parent.wait_until_gone(channel);
+        parent.wait_until_gone(&channel);
         end_with_channel(Some(parent))
     };
     task_thread.run_beside("cf-watcher", WATCHER_STACK, watches)

@@ -826,7 +826,7 @@ fn a_worker_that_declines_an_offer_while_it_is_revoked_may_take_the_next_one() {
     let statuses = SharedMemory::open(&files[1], 256).unwrap();
     pool.lock().offered = Some(OfferedTasks::new(offers));
     let (channel, _childs) = channel::pair().unwrap();
-    let channel = Box::leak(Box::new(channel));
+    let channel = Arc::new(channel);
     let (mut sender, mut receiver) = ends(channel, Some(rings), Some(memory), 0);
     let mut take = |call: &mut Vec<u8>| receiver.receive(&mut [0; 64], call, true, false).unwrap();
     let _tasks = [queued(&pool), queued(&pool)];

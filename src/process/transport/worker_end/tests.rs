@@ -16,7 +16,7 @@ fn transport() -> (ParentEnd, (WorkerSender, WorkerReceiver)) {
     let (ours, theirs) = channel::pair().unwrap();
     let socket = UnixStream::from(theirs);
     socket.set_nonblocking(true).unwrap();
-    let channel = Box::leak(Box::new(Channel::new(socket.into())));
+    let channel = Arc::new(Channel::new(socket.into()));
     let theirs = Rings::open(&file, rings.key()).unwrap();
     let parent = ParentEnd::new(ours, Some(rings));
     (parent, ends(channel, Some(theirs), None, 0))
@@ -33,7 +33,7 @@ fn is_woken(watch: &Watch) -> bool {
 #[test]
 fn the_time_that_closing_takes_is_measured_again() {
     let (_ours, theirs) = channel::pair().unwrap();
-    let channel = Box::leak(Box::new(Channel::new(theirs)));
+    let channel = Arc::new(Channel::new(theirs));
     let (mut sender, _) = ends(channel, None, None, 0);
     sender.time_to_close = Duration::MAX;
     for _ in 0..UNCHECKED {
