@@ -141,11 +141,19 @@ impl OfferedTasks {
     /// Removes the oldest task that `worker`, which has ended, had taken. `taken` is the
     /// worker's own record of the last offer that it had taken (`ParentEnd::taken`).
     pub(super) fn remove_taken_by(&mut self, worker: usize, taken: u64) -> Option<InFlight> {
-        self.remove(|offers, Offer { number, .. }| {
-            let is_last = taken == number + 1 && offers.is_scribbled(*number);
-            is_last || offers.is_taken_by(*number, worker)
-        })
+        self.remove(|offers, offer| is_taken(offers, offer, worker, taken))
     }
+
+    /// Returns `true` if [`remove_taken_by`](Self::remove_taken_by) finds a task.
+    pub(super) fn has_taken(&self, worker: usize, taken: u64) -> bool {
+        let mut tasks = self.tasks.iter();
+        tasks.any(|offer| is_taken(&self.offers, offer, worker, taken))
+    }
+}
+
+fn is_taken(offers: &PoolOffers, offer: &Offer, worker: usize, taken: u64) -> bool {
+    let is_last = taken == offer.number + 1 && offers.is_scribbled(offer.number);
+    is_last || offers.is_taken_by(offer.number, worker)
 }
 
 #[cfg(test)]

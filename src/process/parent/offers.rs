@@ -235,7 +235,12 @@ impl Pool {
     /// Assigns the task with this number to the worker that has sent a message about it, if
     /// the worker has no task yet.
     pub(super) fn assign(&self, state: &mut PoolState, number: usize, task: u64, now: Instant) {
-        self.assign_if(state, number, now, |offer| offer.task.entry.number == task);
+        // The messages of a worker that the pool is killing were not checked. The worker
+        // may name a task that it has not taken, and that another worker takes.
+        let offered = state.offered.as_ref();
+        if offered.is_some_and(|offered| offered.may_begin(task, number)) {
+            self.assign_if(state, number, now, |offer| offer.task.entry.number == task);
+        }
         state.free_slot(number);
     }
 

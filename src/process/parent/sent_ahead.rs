@@ -43,7 +43,7 @@ use std::time::Instant;
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
 use super::queued_task::{InFlight, QueuedTask};
-use super::worker_handle::{WorkerHandle, WorkerState};
+use super::worker_handle::{KillReason, WorkerHandle, WorkerState};
 use crate::sync::MutexGuard;
 
 impl WorkerHandle {
@@ -188,6 +188,11 @@ impl Pool {
         let is_first = handle
             .in_flight()
             .is_some_and(|first| first.entry.number == task);
+        // A kill of this very task has promised that the task ends so. It had been recalled
+        // before, for example because another worker was idle.
+        if is_first && handle.kill_reason == Some(KillReason::Killed) {
+            return;
+        }
         // `WorkerHandle::check_expected` rejects `Recalled` for any other task, unless the
         // pool is killing the worker.
         let Some(recalled) = handle.take_recalled(task) else {

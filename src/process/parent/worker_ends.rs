@@ -79,13 +79,17 @@ impl Pool {
         let is_idle = matches!(handle.activity, WorkerState::Idle) && state.count_offered() == 0;
         let moment = self.moment_of(&handle);
         let in_flight = handle.take_in_flight();
-        // If the worker was idle at any time, has begun a task, or has read a part of a
-        // call, it had started successfully. So its end does not count as a failed start.
-        // (While there are offers, an idle worker may have taken one.)
+        // If the worker was idle at any time, has begun a task (maybe without the pool's
+        // knowledge), or has read a part of a call, it had started successfully. So its end
+        // does not count as a failed start. (While there are offers, an idle worker may have
+        // taken one.)
         let was_reading = in_flight
             .as_ref()
             .is_some_and(|in_flight| in_flight.was_being_read(handle.end.capacity()));
-        let had_work = handle.has_begun || was_reading;
+        let offered = state.offered.as_ref();
+        let has_taken = offered.is_some_and(|it| it.has_taken(number, handle.end.taken()));
+        let may_have_begun = has_taken && handle.may_have_begun();
+        let had_work = handle.has_begun || was_reading || may_have_begun;
         let is_failed_start = is_death && !had_work && !handle.was_idle && !is_idle;
         let is_short = end == End::Exited(ExitCode::Shortage as i32)
             && is_failed_start
@@ -126,7 +130,7 @@ impl Pool {
                 .map_or(0, |in_flight| in_flight.entry.times_begun),
             loss: Loss::Retries,
         };
-        self.requeue_taken(state, number, &handle, &death);
+        self.requeue_taken(state, number, &mut handle, &death);
         self.requeue_ahead(state, &mut handle, &death);
         if let Some(in_flight) = in_flight {
             let reason = handle.kill_reason.clone();
@@ -182,7 +186,7 @@ impl Pool {
         &self,
         state: &mut PoolState,
         number: usize,
-        handle: &WorkerHandle,
+        handle: &mut WorkerHandle,
         death: &DeathParts,
     ) {
         while let Some(mut task) = state
@@ -194,6 +198,11 @@ impl Pool {
             if handle.may_have_begun() {
                 state.running += usize::from(task.entry.begin());
                 task.started = Some(Instant::now());
+                // If the memory names this task, the worker has begun none of the tasks
+                // that it took later.
+                if handle.has_begun_last(task.entry.number) {
+                    handle.last_begun = task.entry.number;
+                }
             }
             self.requeue_other(state, handle, task, death);
         }
@@ -209,8 +218,8 @@ impl Pool {
     }
 
     /// Requeues a task of an ended worker besides its current task, or makes the task fail.
-    /// If the pool killed the worker, the reason concerns this task too only if the pool
-    /// stops all its workers.
+    /// If the pool killed the worker, it did so for its current task. Only the reason to
+    /// stop all workers concerns this task too.
     fn requeue_other(
         &self,
         state: &mut PoolState,
@@ -224,8 +233,7 @@ impl Pool {
             times_begun: task.entry.times_begun,
             ..death.clone()
         };
-        let reason = handle.kill_reason.clone();
-        let reason = reason.filter(|_| state.stopped.is_some());
+        let reason = state.stopped.clone();
         self.requeue_or_fail(state, handle, task, reason, &death);
     }
 

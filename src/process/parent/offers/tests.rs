@@ -672,3 +672,62 @@ fn the_death_of_an_idle_worker_that_began_beside_an_offer_is_no_failed_start() {
     pool.end(&idle);
     assert_eq!(pool.with(|state| state.failed_starts), 0);
 }
+
+/// The pool cannot read the worker's messages, for nonsense stands in front of them. The
+/// worker's memory says which of its tasks it has begun last. Before a fix, the task that
+/// it had only taken failed too.
+#[test]
+fn a_task_that_a_worker_in_disorder_had_only_taken_runs_elsewhere() {
+    let (pool, [mut worker, mut other]) = PoolByHand::new();
+    let tasks = [(); 3].map(|()| pool.submit());
+    worker.send(&[9; 24]);
+    for task in 1..=2 {
+        let offer = worker.take().unwrap();
+        assert!(worker.begin(offer));
+        worker.say(Kind::Returned, task);
+    }
+    worker.take().unwrap();
+    pool.end(&worker);
+    assert!(tasks[0].died() && tasks[1].died());
+    assert_eq!(pool.run_next(&mut other), 3);
+    assert!(tasks[2].error().is_none());
+}
+
+/// The first task of each worker destroys the worker's messages before the pool reads any,
+/// and ends its process. Before a fix, five such workers in a row broke the pool.
+#[test]
+fn a_task_that_ends_a_worker_of_which_nothing_is_known_is_no_failed_start() {
+    let (pool, []) = PoolByHand::new();
+    for number in 0..5 {
+        let task = pool.submit();
+        let mut worker = pool.add_worker(number);
+        pool.with(|state| {
+            let handle = state.workers.get_mut(&number).unwrap();
+            handle.activity = WorkerState::Starting;
+            state.idle.clear();
+        });
+        worker.take().unwrap();
+        worker.begin_unsaid(worker.task());
+        pool.end(&worker);
+        assert!(task.died());
+    }
+    assert!(!pool.with(|state| state.is_broken()));
+}
+
+/// A worker that the pool is killing says that it begins a task which it has not taken.
+/// Before a fix, the task failed with this worker, and yet ran on another one.
+#[test]
+fn a_worker_that_is_killed_cannot_claim_the_task_of_another() {
+    let (pool, [mut liar, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    pool.with(|state| {
+        let handle = state.workers.get_mut(&liar.number).unwrap();
+        handle.kill(KillReason::Misbehaved("it is wrong".to_owned()));
+    });
+    liar.say(Kind::Started, 1);
+    pool.read(&liar);
+    assert_eq!(pool.task_of(&liar), None);
+    pool.end(&liar);
+    assert_eq!(pool.run_next(&mut other), 1);
+    pool.assert_ran(&task);
+}

@@ -21,7 +21,6 @@ use crate::completion::Completion;
 use crate::error::{BrokenPart, End, Error};
 use crate::executor::WhenFull;
 use crate::process::launcher::Launcher;
-use crate::process::parent::worker_handle::KillReason;
 use crate::process::settings::{TaskSettings, Transport};
 use crate::process::transport::ParentEnd;
 use crate::process::wire::frame::{Kind, bare};
@@ -68,7 +67,8 @@ fn pool_of_launched<const N: usize>(
 /// any time.
 struct Played {
     pool: Arc<Pool>,
-    _events: Receiver<Event>,
+    /// The events that a collector would handle.
+    events: Receiver<Event>,
     worker: UnixStream,
     process: Arc<Process>,
 }
@@ -97,10 +97,10 @@ impl Played {
     /// that the process with the id `maker` has created its socket.
     fn with_tasks_by<const N: usize>(host: &str, maker: u32) -> (Self, [Completion<()>; N]) {
         let launcher = Launcher::command(["ssh"]).in_flight(N);
-        let (pool, _events, [(worker, process)]) = pool_of_launched(&launcher);
+        let (pool, events, [(worker, process)]) = pool_of_launched(&launcher);
         let mut played = Self {
             pool,
-            _events,
+            events,
             worker,
             process,
         };
@@ -541,4 +541,50 @@ fn a_worker_that_is_being_started_takes_one_place() {
     assert_eq!(pool.count_startable(&state), 1);
     assert!(pool.next_start(&mut state).is_some());
     assert_eq!(pool.count_startable(&state), 1);
+}
+
+/// The pool breaks and stops its workers after a kill of the worker's current task. The
+/// task that was sent ahead was not killed. Before a fix, it ended with `Killed`.
+#[test]
+fn a_task_behind_one_that_was_killed_says_that_the_pool_broke() {
+    let (played, [_first, _second]) = Played::with_tasks::<2>();
+    played.kill_first();
+    let mut state = played.pool.lock();
+    let part = BrokenPart::Policy;
+    played.pool.break_down(&mut state, Error::Cancelled, part);
+    played.pool.stop(&mut state, KillReason::Broken);
+    drop(state);
+    played.end();
+    let failed = played.events.try_iter().filter_map(|event| match event {
+        Event::Failed(entry, error) => Some((entry.number, error)),
+        _ => None,
+    });
+    let mut failed: Vec<(u64, Error)> = failed.collect();
+    failed.sort_by_key(|(number, _)| *number);
+    assert!(matches!(
+        &failed[..],
+        [(1, Error::Killed(_)), (2, Error::Broken(_))]
+    ));
+}
+
+/// The second task had been recalled before it was the worker's current task, and before it
+/// was killed. Before a fix, the task went back into the queue, and ran.
+#[test]
+fn a_task_that_was_killed_does_not_come_back_by_an_older_recall() {
+    let (mut played, [_first, second, _third]) = Played::with_tasks_behind_a_relay::<3>();
+    let mut state = played.pool.lock();
+    state.workers.get_mut(&0).unwrap().recall_last(usize::MAX);
+    let first = state.workers.get_mut(&0).unwrap().take_in_flight();
+    assert!(state.begin_next(0, Instant::now()));
+    drop(state);
+    assert!(played.pool.kill(second.address()));
+    played.say(Kind::Recalled, 2);
+    assert_eq!(played.queue(), [0_u64; 0]);
+    played.say(Kind::Recalled, 3);
+    played.end();
+    assert_eq!(played.queue(), [3]);
+    let is_killed =
+        |event| matches!(event, Event::Failed(entry, Error::Killed(_)) if entry.number == 2);
+    assert!(played.events.try_iter().any(is_killed));
+    drop(first);
 }

@@ -27,6 +27,12 @@ impl WorkerHandle {
         self.end.may_have_begun_after(self.last_begun)
     }
 
+    /// Returns `true` if the worker's shared memory names this task as the last one that
+    /// the worker has begun.
+    pub(in crate::process::parent) fn has_begun_last(&self, task: u64) -> bool {
+        !self.end.may_have_begun_after(task)
+    }
+
     /// Returns the number, plus one, of the CPU on which the worker sent its last message,
     /// or 0 if the CPU is unknown.
     pub(in crate::process::parent) fn cpu(&self) -> u32 {
