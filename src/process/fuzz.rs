@@ -17,6 +17,11 @@ pub fn offers(data: &[u8]) {
     super::transport::drive_offers(data);
 }
 
+/// Tests a pool: plays its workers, its supervisor and the threads that use it.
+pub fn parent(data: &[u8]) {
+    super::parent::fuzz::drive(data);
+}
+
 /// Tests the reading of frames and messages from any bytes.
 pub fn frames(data: &[u8]) {
     super::wire::frames_fuzz::drive(data);

@@ -76,7 +76,7 @@ pub(crate) fn capacity() -> usize {
 pub(crate) const ROOM: usize = 4096;
 
 impl Channel {
-    #[cfg(test)]
+    #[cfg(any(test, concurrent_futures_fuzz))]
     pub(crate) fn new(socket: OwnedFd) -> Self {
         Self::of_socket(socket)
     }

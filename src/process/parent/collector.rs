@@ -46,28 +46,33 @@ pub(super) fn main(pool: Arc<Pool>, events: &Receiver<Event>) {
     mark_collector_of(pool.id);
     pool.lock().collector_thread = Some(thread_id());
     for event in events {
-        match event {
-            Event::Answered(finalizer) => contain(finalizer),
-            Event::Failed(mut entry, error) => {
-                if let Some(notification) = entry.failed(error) {
-                    notification.notify();
-                }
-                contain_drop(entry);
-                pool.settled(1);
-            }
-            Event::Refused(mut entries, error) => {
-                let fail = |entry: &mut Box<QueuedTask>| entry.task.fail(error.clone());
-                let notifications: Vec<_> = entries.iter_mut().filter_map(fail).collect();
-                run_notifications(notifications);
-                contain_drop(entries);
-                contain_drop(error);
-                pool.settled(1);
-            }
-            Event::Stale(entry) => contain_drop(entry),
-            Event::Unneeded(call) => drop(call),
-            Event::Ended => pool.collector_ended(),
-        }
+        handle(&pool, event);
     }
     // The collector may hold the last reference to the pool.
     contain_drop(pool);
+}
+
+/// Handles one event.
+pub(super) fn handle(pool: &Pool, event: Event) {
+    match event {
+        Event::Answered(finalizer) => contain(finalizer),
+        Event::Failed(mut entry, error) => {
+            if let Some(notification) = entry.failed(error) {
+                notification.notify();
+            }
+            contain_drop(entry);
+            pool.settled(1);
+        }
+        Event::Refused(mut entries, error) => {
+            let fail = |entry: &mut Box<QueuedTask>| entry.task.fail(error.clone());
+            let notifications: Vec<_> = entries.iter_mut().filter_map(fail).collect();
+            run_notifications(notifications);
+            contain_drop(entries);
+            contain_drop(error);
+            pool.settled(1);
+        }
+        Event::Stale(entry) => contain_drop(entry),
+        Event::Unneeded(call) => drop(call),
+        Event::Ended => pool.collector_ended(),
+    }
 }

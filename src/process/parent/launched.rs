@@ -209,6 +209,16 @@ impl Launched {
         }
     }
 
+    /// Makes the next `Ping` due now, and with `is_silent` also the end of the silence
+    /// limit.
+    #[cfg(any(test, concurrent_futures_fuzz))]
+    pub(super) fn hurry(&mut self, is_silent: bool) {
+        self.next_ping = Instant::now();
+        if is_silent {
+            self.silence.hurry();
+        }
+    }
+
     pub(super) fn why_lost(&self) -> String {
         format!(
             "nothing has arrived from it for {:?}; the connection to its host is down, or the worker \

@@ -191,6 +191,14 @@ impl LauncherStates {
         self.0[index].left_out.get_or_insert_with(|| why.to_owned());
     }
 
+    /// Ends all pauses.
+    #[cfg(any(test, concurrent_futures_fuzz))]
+    pub(super) fn hurry(&mut self) {
+        for state in &mut self.0 {
+            state.not_before = state.not_before.map(|_| Instant::now());
+        }
+    }
+
     /// Returns the reasons why all launchers are left out. Returns `None` if a launcher is
     /// not left out, or if there are no launchers.
     pub(super) fn why_none_is_left(&self) -> Option<String> {

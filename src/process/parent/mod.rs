@@ -20,6 +20,8 @@ mod by_hand;
 mod collector;
 mod command;
 mod error_output;
+#[cfg(any(test, concurrent_futures_fuzz))]
+pub(super) mod fuzz;
 mod launched;
 mod launcher_states;
 mod offered_tasks;

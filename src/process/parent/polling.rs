@@ -53,7 +53,7 @@ pub(super) fn poll(pool: PoolId, is_there: &dyn Fn() -> bool) -> bool {
 }
 
 impl Pool {
-    fn begin_polling(&self) {
+    pub(super) fn begin_polling(&self) {
         let mut state = self.lock();
         state.pollers += 1;
         for handle in state.workers.values_mut() {
@@ -68,7 +68,7 @@ impl Pool {
 
     /// Reads the messages that have arrived through shared memory. Does nothing if another
     /// thread holds the pool's lock.
-    fn read_arrived(&self) {
+    pub(super) fn read_arrived(&self) {
         let Some(mut state) = self.state.try_lock() else {
             return;
         };
@@ -126,7 +126,7 @@ impl Pool {
         next > 0
     }
 
-    fn end_polling(&self) {
+    pub(super) fn end_polling(&self) {
         let mut state = self.lock();
         state.pollers -= 1;
         if state.pollers > 0 || !state.is_asleep {

@@ -17,6 +17,22 @@ pub(super) enum Process {
     /// A rank of an MPI job, which MPI has started.
     #[cfg(feature = "mpi")]
     Rank(TakenRank),
+    /// No process: a test ends it by itself.
+    #[cfg(any(test, concurrent_futures_fuzz))]
+    Played(PlayedProcess),
+}
+
+/// The signals that a played process has got, and its end.
+#[cfg(any(test, concurrent_futures_fuzz))]
+#[derive(Default)]
+pub(super) struct PlayedProcess(pub(super) Mutex<Played>);
+
+#[cfg(any(test, concurrent_futures_fuzz))]
+#[derive(Default)]
+pub(super) struct Played {
+    pub(super) is_killed: bool,
+    pub(super) is_terminated: bool,
+    pub(super) end: Option<End>,
 }
 
 /// A rank (a process of an MPI job) that is a worker of a pool. Dropping this value lets
@@ -69,6 +85,7 @@ impl Process {
             }),
             #[cfg(feature = "mpi")]
             rank @ Self::Rank(..) => rank,
+            played @ Self::Played(_) => played,
         }
     }
 
@@ -79,6 +96,8 @@ impl Process {
             Self::Child(child) => child.pid,
             #[cfg(feature = "mpi")]
             Self::Rank(..) => 0,
+            #[cfg(any(test, concurrent_futures_fuzz))]
+            Self::Played(_) => 1,
         }
     }
 
@@ -89,6 +108,8 @@ impl Process {
             Self::Child(child) => child.handle.pidfd(),
             #[cfg(feature = "mpi")]
             Self::Rank(..) => None,
+            #[cfg(any(test, concurrent_futures_fuzz))]
+            Self::Played(_) => None,
         }
     }
 
@@ -102,6 +123,11 @@ impl Process {
             Self::Child(child) => child.if_not_reaped(Handle::kill).unwrap_or(Ok(())),
             #[cfg(feature = "mpi")]
             Self::Rank(rank) => rank.mpi.abort(),
+            #[cfg(any(test, concurrent_futures_fuzz))]
+            Self::Played(process) => {
+                process.0.lock().is_killed = true;
+                Ok(())
+            }
         }
     }
 
@@ -114,6 +140,8 @@ impl Process {
             Self::Child(child) => drop(child.if_not_reaped(Handle::release_traced_threads)),
             #[cfg(feature = "mpi")]
             Self::Rank(_) => {}
+            #[cfg(any(test, concurrent_futures_fuzz))]
+            Self::Played(_) => {}
         }
     }
 
@@ -129,6 +157,8 @@ impl Process {
             }
             #[cfg(feature = "mpi")]
             Self::Rank(..) => {}
+            #[cfg(any(test, concurrent_futures_fuzz))]
+            Self::Played(_) => {}
         }
     }
 
@@ -139,6 +169,11 @@ impl Process {
             Self::Child(child) => child.if_not_reaped(Handle::terminate).unwrap_or(Ok(())),
             #[cfg(feature = "mpi")]
             Self::Rank(rank) => rank.mpi.abort(),
+            #[cfg(any(test, concurrent_futures_fuzz))]
+            Self::Played(process) => {
+                process.0.lock().is_terminated = true;
+                Ok(())
+            }
         }
     }
 
@@ -149,6 +184,8 @@ impl Process {
             Self::Child(child) => child.try_wait(),
             #[cfg(feature = "mpi")]
             Self::Rank(rank) => Ok(rank.mpi.has_left(rank.number).then_some(End::Exited(0))),
+            #[cfg(any(test, concurrent_futures_fuzz))]
+            Self::Played(process) => Ok(process.0.lock().end.clone()),
         }
     }
 }

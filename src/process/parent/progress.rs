@@ -97,7 +97,7 @@ impl Progress {
     }
 
     /// Leaves only the last check, and makes it due now.
-    #[cfg(test)]
+    #[cfg(any(test, concurrent_futures_fuzz))]
     pub(super) fn hurry(&mut self) {
         self.checks_left = 1;
         self.next_check = Instant::now();

@@ -51,6 +51,13 @@ impl Recalls {
         is_waited_for
     }
 
+    /// Returns `true` if the recall of a task, for which a thread waits, has not ended.
+    #[cfg(any(test, concurrent_futures_fuzz))]
+    pub(super) fn is_open(&self, task: u64) -> bool {
+        let is_it = |recall: &Recall| recall.task == task && recall.outcome.is_none();
+        self.0.iter().any(is_it)
+    }
+
     #[cfg(test)]
     pub(super) fn has(&self, task: u64) -> bool {
         self.0.iter().any(|recall| recall.task == task)

@@ -57,7 +57,7 @@ impl PoolState {
     /// Returns the number of tasks that are offered to the workers, or that a worker has,
     /// but has not begun as far as the pool knows. (A task that has begun before, and
     /// waits for a retry, counts as running.)
-    fn count_unbegun(&self) -> usize {
+    pub(super) fn count_unbegun(&self) -> usize {
         let offers = self.offered.iter().flat_map(|offered| &offered.tasks);
         let workers = self.workers.values();
         let with_workers =

@@ -134,7 +134,13 @@ fn wait_for_copies(copying: &[JoinHandle<()>]) {
     }
 }
 
-fn handle_events(pool: &Pool, state: &mut PoolState, worker: &Watched, happened: Happened) {
+/// Handles the events of one worker during a sleep.
+pub(super) fn handle_events(
+    pool: &Pool,
+    state: &mut PoolState,
+    worker: &Watched,
+    happened: Happened,
+) {
     let Some(handle) = state.workers.get_mut(&worker.number) else {
         return;
     };
@@ -181,7 +187,7 @@ fn read_replies_to_eof(pool: &Pool, state: &mut PoolState, number: usize) {
 impl Pool {
     /// Kills each worker whose deadline has passed or that makes no progress. Makes the
     /// checks that are due, of the connections and for destroyed messages.
-    fn kill_overdue(&self, state: &mut PoolState) {
+    pub(super) fn kill_overdue(&self, state: &mut PoolState) {
         let has_limit = |handle: &WorkerHandle| {
             handle.deadline.is_some()
                 || handle.progress.is_some()

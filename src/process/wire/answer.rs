@@ -87,7 +87,7 @@ impl WirePanic {
     }
 
     /// Appends the data as the payload of an answer of the kind `Panicked`.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         append_payload(out, &(&self.message, &self.location, &self.worker));
     }
 

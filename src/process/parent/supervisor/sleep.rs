@@ -43,17 +43,17 @@ const NOW: Timespec = Timespec {
 };
 
 /// The descriptors and flags of one worker, copied for [`sleep`], which holds no lock.
-pub(super) struct Watched {
+pub(in super::super) struct Watched {
     pub(super) number: usize,
-    pub(super) process: Arc<Process>,
-    watch: Watch,
-    has_unsent: bool,
+    pub(in super::super) process: Arc<Process>,
+    pub(in super::super) watch: Watch,
+    pub(in super::super) has_unsent: bool,
     can_flush: bool,
     is_malformed: bool,
-    is_eof: bool,
+    pub(in super::super) is_eof: bool,
 }
 
-pub(super) fn watch(state: &PoolState) -> Vec<Watched> {
+pub(in super::super) fn watch(state: &PoolState) -> Vec<Watched> {
     let workers = state.workers.iter();
     workers
         .map(|(number, handle)| Watched {
@@ -100,7 +100,7 @@ pub(in super::super) enum Rest {
 
 impl Rest {
     /// Returns the length of the nap, or `None` if the rest is no nap.
-    pub(super) fn limit(self) -> Option<Duration> {
+    pub(in super::super) fn limit(self) -> Option<Duration> {
         match self {
             Self::Nap(limit) => Some(limit),
             Self::Burst => Some(NAP),
@@ -110,7 +110,7 @@ impl Rest {
 
     /// Returns `true` if the rest must end at once. The supervisor has just told the
     /// workers which messages end the rest.
-    fn is_over(self, watched: &[Watched]) -> bool {
+    pub(in super::super) fn is_over(self, watched: &[Watched]) -> bool {
         let is_over = |worker: &Watched| match self {
             // Messages do not end this rest, because the submitting thread reads them.
             Self::Burst => worker.can_send() || worker.watch.is_awaited(),
@@ -143,17 +143,17 @@ pub(in super::super) fn begin_rest(state: &mut PoolState, naps: bool) -> Rest {
 
 /// The events of one worker during a sleep.
 #[derive(Clone, Copy)]
-pub(super) struct Happened {
+pub(in super::super) struct Happened {
     /// The worker's socket can be read or written.
     pub(super) socket: bool,
     /// Bytes of the worker may have arrived in shared memory or through MPI, or unsent
     /// bytes for the worker may have room there.
-    pub(super) message: bool,
+    pub(in super::super) message: bool,
     pub(super) end: bool,
 }
 
 /// Sleeps until a descriptor is ready, a message has arrived, or the time is over.
-pub(super) fn sleep(
+pub(in super::super) fn sleep(
     pool: &Pool,
     watched: &[Watched],
     wake_at: Option<Instant>,
