@@ -132,7 +132,7 @@ fn parse(address: &str) -> Result<Url, String> {
 fn is_host_with_port(url: &Url) -> bool {
     let port = url.path().split('/').next().unwrap_or_default();
     let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-    !is_web(url) && is_number && port.parse::<u16>().is_ok()
+    !is_web(url) && is_number && (1..=5).contains(&port.len())
 }
 
 fn is_web(url: &Url) -> bool {

@@ -35,8 +35,9 @@ use crate::map::{self, Map, MapOptions};
 /// A value arrives in another process unchanged, or `submit` or the task fails with an
 /// error. A field with `#[serde(skip)]` is an exception: the field is not encoded, and
 /// arrives with its default value. So is a part that a type's own `Serialize` leaves out,
-/// such as the scope id of a `SocketAddrV6`, and a tuple struct with `skip_serializing` on
-/// one field and `skip_deserializing` on another. The process pool refuses types that serde can
+/// such as the scope id of a `SocketAddrV6`. In a tuple struct with `skip_serializing` on
+/// one field and `skip_deserializing` on another, a value may arrive in the wrong field,
+/// because its fields have no names. The process pool refuses types that serde can
 /// decode only from a self-describing format (`flatten`, `tag`, `untagged`,
 /// `skip_serializing_if`, `serde_json::Value`). Such types work inside the wrapper `Json`
 /// of the feature `json`. A `String` or a vector of primitive numbers is copied as one

@@ -22,6 +22,7 @@ impl WhenFull {
 }
 
 pub(crate) struct QueueCapacity {
+    /// The largest number of waiting tasks, or `None` if the queue has no limit.
     limit: Option<usize>,
     /// The condition variable that a thread notifies when the queue may no longer be full,
     /// and when the pool begins to refuse tasks.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::completion::{Completion, Until};
 use crate::error::Error;
 use crate::state::State;
+use crate::sys::stack::with_room_for;
 use crate::timing::Timing;
 
 /// The future of a task that the executor `E` runs.
@@ -457,10 +458,10 @@ impl<T, E> TaskFuture<T, E> {
     pub fn then(self, callback: impl FnOnce(Result<T, Error>) + Send + 'static) {
         // `into_completion` makes the callback the owner of the value.
         self.into_completion().set_last(Box::new(move |task| {
-            // SAFETY: `then` has consumed the handle. This callback is the task's last
-            // callback, and runs at most once.
-            let outcome = unsafe { Completion::<T>::of_task(task).take() };
-            callback(outcome.inspect_err(Error::mark_read));
+            // SAFETY: `then` has consumed the handle, and this callback runs at most once.
+            let take = || unsafe { Completion::<T>::of_task(task).take() };
+            let run = || callback(take().inspect_err(Error::mark_read));
+            with_room_for(size_of::<Result<T, Error>>(), run);
         }));
     }
 }

@@ -5,7 +5,7 @@
 //! reader of JSON may read an integer of more than 64 bits as a float, and an `f32` as an
 //! `f64`.
 
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 
 use serde::ser::{self, Serialize, Serializer};
 
@@ -253,8 +253,21 @@ impl Serializer for Check {
         self.inside(2)
     }
 
-    fn collect_str<T: Display + ?Sized>(self, _value: &T) -> Result<Written, Refused> {
-        Ok(Something)
+    fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<Written, Refused> {
+        // serde_json panics if the `Display` returns an error.
+        match write!(Discarded, "{value}") {
+            Ok(()) => Ok(Something),
+            Err(fmt::Error) => Err(Refused("its `Display` returns an error".to_owned())),
+        }
+    }
+}
+
+/// Takes a text and does not keep it.
+struct Discarded;
+
+impl Write for Discarded {
+    fn write_str(&mut self, _text: &str) -> fmt::Result {
+        Ok(())
     }
 }
 

@@ -137,10 +137,16 @@ fn a_program_that_is_no_worker_is_quoted() {
 
 /// Also a worker behind a terminal, which changes the end of a line.
 fn a_worker_of_another_version_is_recognized_at_once() {
-    for rest in ["2\\n", "1\\r\\n"] {
+    for (rest, stages) in [
+        ("worker, wire 2\\n", false),
+        ("worker, wire 1\\r\\n", false),
+        ("worker, wire 2\\n", true),
+        ("copier, wire 1\\r\\n", true),
+    ] {
         let start = Instant::now();
-        let greeting = format!("printf '\\0concurrent-futures worker, wire {rest}'");
-        let text = refusal(&pool(script(&format!("{greeting}; exec sleep 100"))));
+        let greeting = format!("printf '\\0concurrent-futures {rest}'");
+        let launcher = script(&format!("{greeting}; exec sleep 100"));
+        let text = refusal(&pool(launcher.stage(stages)));
         assert!(
             text.contains("its greeting is not that of this version"),
             "{text}"

@@ -494,6 +494,17 @@ alone! {
             let executor = pool(1);
             let future = executor.submit(turn, Megabyte([3; 1 << 17])).unwrap();
             assert_eq!(future.into_result().unwrap().0[7], 3);
+            let made = executor.submit(|n| Megabyte([n; 1 << 17]), 5).unwrap();
+            assert_eq!(made.into_result().unwrap().0[7], 5);
+            let taken = executor.submit(|large: Megabyte| large.0[7], Megabyte([6; 1 << 17]));
+            assert_eq!(taken.unwrap().into_result().unwrap(), 6);
+            let builder = ProcessPoolExecutor::builder().max_workers(1);
+            let started = builder.initializer(
+                |large| assert_eq!(turn(large).0[7], 7),
+                Megabyte([7; 1 << 17]),
+            );
+            let started = started.build().unwrap().submit(double, 4).unwrap();
+            assert_eq!(started.into_result().unwrap(), 8);
             let options = MapOptions::new().chunk_size(2);
             let items = (0..3).map(|_| Megabyte([4; 1 << 17]));
             let turned = executor.map_with(options, turn, items).unwrap();

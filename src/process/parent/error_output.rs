@@ -104,7 +104,8 @@ impl Drop for ErrorOutput {
 }
 
 /// Returns the last non-empty lines of a text, or `None` if the text has no such line.
-/// Escapes control characters, because the caller may print the lines in a terminal.
+/// Escapes the characters that steer a terminal or turn the direction of the text, because
+/// the caller may print the lines.
 pub(super) fn last_lines(text: &str) -> Option<String> {
     let lines = text.lines().map(str::trim_end);
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
@@ -114,6 +115,9 @@ pub(super) fn last_lines(text: &str) -> Option<String> {
     for character in lines.chars() {
         match character {
             '\t' => escaped.push(' '),
+            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                escaped.extend(character.escape_default());
+            }
             _ if character.is_control() => escaped.extend(character.escape_default()),
             _ => escaped.push(character),
         }
@@ -234,8 +238,8 @@ mod tests {
 
     #[test]
     fn the_lines_in_an_error_do_not_steer_a_terminal() {
-        let lines = last_lines("\0\u{1b}]0;title\u{7}\n\u{e9}\u{9b}31m\tend\r\n");
-        let escaped = "\\u{0}\\u{1b}]0;title\\u{7} | \u{e9}\\u{9b}31m end";
+        let lines = last_lines("\0\u{1b}]0;title\u{7}\n\u{e9}\u{9b}31m\tend\u{202e}\r\n");
+        let escaped = "\\u{0}\\u{1b}]0;title\\u{7} | \u{e9}\\u{9b}31m end\\u{202e}";
         assert_eq!(lines.as_deref(), Some(escaped));
     }
 

@@ -72,6 +72,7 @@ use crate::sys::wake_fd::WakeFd;
 
 pub(in crate::process) struct Pool {
     pub(super) id: PoolId,
+    /// The process that made the pool. A fork of it has none of the pool's threads.
     pub(super) origin: Origin,
     pub(super) config: Arc<Config>,
     pub(super) starter: Starter,
@@ -192,6 +193,7 @@ impl Pool {
         self.state.lock().closed.clone().map_or(Ok(()), Err)
     }
 
+    /// Returns `true` if the current process made the pool, and `false` in a fork of it.
     pub(super) fn is_here(&self) -> bool {
         self.origin.is_here()
     }

@@ -120,6 +120,7 @@ pub(super) struct WorkerHandle {
     /// `true` while the pool keeps frames in the outbox, to send them together with later
     /// frames.
     is_corked: bool,
+    /// `true` if the last read found no bytes.
     pub(super) is_drained: bool,
     /// `true` if the worker's end of the socket is closed, or if the parent has stopped
     /// reading.
@@ -147,9 +148,13 @@ pub(super) struct WorkerHandle {
     /// in which they were sent (`sent_ahead.rs`).
     pub(super) ahead: VecDeque<InFlight>,
     pub(super) kill_reason: Option<KillReason>,
+    /// `true` while the kill waits for the tasks that were sent ahead
+    /// ([`kill_task`](Self::kill_task)).
+    is_kill_delayed: bool,
     /// The time at which the supervisor kills the worker, unless the worker's state changes
     /// before that time.
     pub(super) deadline: Option<Instant>,
+    /// The number of tasks that the worker has answered.
     pub(super) done: u64,
     /// `true` once the pool knows that the worker has begun its first task.
     pub(super) has_begun: bool,
@@ -208,6 +213,7 @@ impl WorkerHandle {
             activity: WorkerState::Starting,
             ahead: VecDeque::new(),
             kill_reason: None,
+            is_kill_delayed: false,
             deadline,
             done: 0,
             has_begun: false,
@@ -247,6 +253,7 @@ impl WorkerHandle {
         }
     }
 
+    /// Wakes the worker if it sleeps, and then returns `true`.
     pub(super) fn wake_if_asleep(&mut self) -> bool {
         let is_woken = self.end.wake_if_asleep();
         if is_woken {
@@ -332,6 +339,7 @@ impl WorkerHandle {
     /// Kills the worker's process. If the pool has several reasons to kill a worker, the
     /// first reason other than `Terminated` is kept.
     pub(super) fn kill(&mut self, kill_reason: KillReason) {
+        self.is_kill_delayed = false;
         if !self.is_being_killed() {
             self.kill_reason = Some(kill_reason);
         }
@@ -362,6 +370,7 @@ impl WorkerHandle {
             return self.kill(kill_reason);
         }
         self.kill_reason = Some(kill_reason);
+        self.is_kill_delayed = true;
         self.deadline = Instant::now().checked_add(RECALL_LIMIT);
         self.recall_last(usize::MAX);
     }
@@ -369,7 +378,7 @@ impl WorkerHandle {
     /// Kills the worker if [`kill_task`](Self::kill_task) has delayed the kill, and each
     /// task that was sent ahead is back or has begun. Returns `true` if the kill is due.
     pub(super) fn kill_if_due(&mut self) -> bool {
-        let is_due = self.is_being_killed() && self.ahead.iter().all(|task| task.started.is_some());
+        let is_due = self.is_kill_delayed && self.ahead.iter().all(|task| task.started.is_some());
         if is_due {
             // The reason that `kill_task` has set is kept.
             self.kill(KillReason::Killed);

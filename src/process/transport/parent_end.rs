@@ -124,8 +124,9 @@ impl ParentEnd {
 
     /// Returns `true` if a greeting has arrived, but not the one for which this end waits.
     pub(crate) fn has_other_greeting(&self) -> bool {
-        let greeting = self.greeting.as_ref();
-        greeting.is_some_and(Search::has_other_greeting)
+        let searches = [&self.greeting, &self.request];
+        let mut searches = searches.into_iter().flatten();
+        searches.any(Search::has_other_greeting)
     }
 
     /// Returns an upper bound for the number of bytes that can be sent before the worker,
@@ -219,7 +220,10 @@ impl ParentEnd {
                     into.copy_within(end..count, 0);
                     return Ok(count - end);
                 }
-            } else if search.has_other_greeting() {
+                continue;
+            }
+            let request = self.request.as_ref();
+            if request.is_some_and(Search::has_other_greeting) || search.has_other_greeting() {
                 return Err(io::ErrorKind::InvalidData.into());
             }
         }

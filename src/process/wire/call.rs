@@ -303,6 +303,16 @@ where
     // SAFETY: the trampoline's caller promises that `function` is the address of a `fn(A)
     // -> O`.
     let f = unsafe { function_at::<A, O>(function) };
+    let size = size_of::<A>() + size_of::<O>();
+    with_room_for(size, || initialize(f, task, args, &mut out.bytes));
+}
+
+/// Decodes the arguments, calls the initializer `f`, and appends the frame of the reply.
+fn initialize<A, O>(f: fn(A) -> O, task: u64, args: Args<'_>, out: &mut Vec<u8>)
+where
+    A: DeserializeOwned,
+    O: InitializerOutcome,
+{
     let (args, numbers) = args;
     let decoded = guarded(false, || codec::decode_moved(args, numbers));
     let initialized = decoded.map_err(|failed| match failed {
@@ -314,7 +324,6 @@ where
             .map_err(|panic| InitializeFailure::Panicked(WirePanic::of(&panic)))?
             .map_err(InitializeFailure::Error)
     });
-    let out = &mut out.bytes;
     match initialized {
         Ok(()) => FrameWriter::begin(out, Kind::Initialized, task).close(out),
         Err(failure) => failure.write(out),

@@ -16,9 +16,6 @@ use std::collections::VecDeque;
 /// again only at this byte, and not at an earlier one.
 pub(crate) const GREETING: &[u8] = b"\0concurrent-futures worker, wire 1\n";
 
-/// The part of the greeting that is the same in each version of the protocol.
-const NAME: &str = "concurrent-futures worker, wire";
-
 /// The request for the program's file. Its first byte does not appear again within the
 /// request.
 pub(crate) const REQUEST: &[u8] = b"\0concurrent-futures copier, wire 1\n";
@@ -93,10 +90,14 @@ impl Search {
         self.text.drain(..more);
     }
 
-    /// Returns `true` if another greeting has arrived. The worker's program then has another
-    /// version of this crate, or the greeting was changed on its way.
+    /// Returns `true` if the wanted bytes have arrived with another version number or
+    /// another end. Then the worker's program has another version of this crate, or the
+    /// bytes were changed on their way.
     pub(crate) fn has_other_greeting(&self) -> bool {
-        self.skipped_text().contains(NAME)
+        // Without the first byte, the number and the end of the line.
+        let name = &self.wanted[1..self.wanted.len() - 2];
+        let text: Vec<u8> = self.text.iter().copied().collect();
+        text.windows(name.len()).any(|bytes| bytes == name)
     }
 
     /// Returns the end of the text that has arrived before the wanted bytes or in place

@@ -419,6 +419,21 @@ fn values_of_a_megabyte_fit_on_the_stack_of_a_worker() {
         let executor = pool("large", 1);
         let future = executor.submit(turn, [3; 1 << 17]).unwrap();
         assert_eq!(future.into_result().unwrap()[7], 3);
+        let made = executor.submit(|n| [n; 1 << 17], 5_u64).unwrap();
+        assert_eq!(made.into_result().unwrap()[7], 5);
+        let taken = executor
+            .submit(|large: Large| large[7], [6; 1 << 17])
+            .unwrap();
+        assert_eq!(taken.into_result().unwrap(), 6);
+        let (begin, begins) = mpsc::channel::<()>();
+        let (sender, receiver) = mpsc::channel();
+        let late = executor.spawn(move || begins.recv_timeout(LIMIT).map(|()| [7; 1 << 17]));
+        let send = move |large: Result<Result<Large, _>, _>| {
+            sender.send(large.unwrap().unwrap()[7]).unwrap();
+        };
+        late.unwrap().then(send);
+        begin.send(()).unwrap();
+        assert_eq!(receiver.recv_timeout(LIMIT).unwrap(), 7);
         let options = concurrent_futures::MapOptions::new().chunk_size(2);
         let turned = executor.map_with(options, turn, [[4; 1 << 17]; 3]).unwrap();
         turned.for_each(|large| assert_eq!(large.unwrap()[7], 4));

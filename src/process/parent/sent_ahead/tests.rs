@@ -391,11 +391,14 @@ fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
 fn a_kill_does_not_wait_for_a_task_that_has_begun() {
     let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<3>();
     played.kill_first();
+    // The limit of the recall, and after the kill, the limit of the kill.
+    let limit = |played: &Played| played.pool.lock().workers[&0].deadline;
+    let of_recall = limit(&played);
     played.say(Kind::Returned, 1);
     played.say(Kind::Started, 2);
-    assert!(played.pool.lock().workers[&0].deadline.is_some());
-    assert_eq!(played.process.try_wait().unwrap(), None);
+    assert_eq!(limit(&played), of_recall);
     played.say(Kind::Recalled, 3);
+    assert_ne!(limit(&played), of_recall);
     played.assert_killed();
     played.end();
     assert_eq!((played.queue(), played.pool.stats().failed), (vec![3], 2));

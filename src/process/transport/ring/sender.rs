@@ -68,6 +68,12 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
     /// Announces that the sender, which has found no room, is about to sleep until half of
     /// the ring is free. Returns `false` if half is free already: then the sender must not
     /// sleep.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the word `FREED`, in which the receiver counts the lines that it
+    /// has read, holds a smaller number than before, or a larger number than that of the
+    /// written lines.
     pub(in crate::process::transport) fn may_sleep(&mut self) -> Result<bool, Scribbled> {
         let room = self.room_wanted();
         self.memory.set_flag(SENDER_SLEEPS, room.freed);

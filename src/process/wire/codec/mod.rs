@@ -139,7 +139,7 @@ fn kept<T>(head: &[u8], numbers: Numbers) -> Result<T, Numbers> {
 }
 
 /// Decodes a value like [`decode`], from an encoding that may end with a vector that
-/// [`keep`] has moved.
+/// [`keep`] has moved. Fails and panics like `decode`.
 pub(crate) fn decode_moved<T: DeserializeOwned>(
     bytes: &[u8],
     numbers: Option<Box<Numbers>>,
@@ -163,6 +163,10 @@ pub(crate) fn decode_moved<T: DeserializeOwned>(
 ///
 /// Returns an error if the bytes are not the encoding of a `T`, or the value's
 /// `Deserialize` fails.
+///
+/// # Panics
+///
+/// Panics if the value's `Deserialize` panics.
 pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault> {
     // The decoder first tries to allocate as much memory as the encoding takes, because a
     // value takes about as much memory as its encoding. A `Deserialize` that cannot

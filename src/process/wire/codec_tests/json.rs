@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::super::codec::{CodecFault, decode};
-use super::bytes_of;
+use super::{Fails, bytes_of};
 use crate::json::Json;
 
 /// Encodes a value as the parent does, and decodes the value as the worker does.
@@ -130,6 +130,15 @@ fn integers_of_more_than_64_bits_do_not_become_floats() {
         let fault = sent(wide).unwrap_err();
         assert!(fault.reason.contains("64 bits"), "{fault}");
     }
+}
+
+#[test]
+fn a_display_that_fails_is_an_error_in_json_too() {
+    let fault = bytes_of(&Json(vec![Fails])).unwrap_err();
+    assert!(
+        fault.reason.contains("its `Display` returns an error"),
+        "{fault}"
+    );
 }
 
 /// In a type that accepts any JSON value, serde reads a number as an `f64`, and then rounds

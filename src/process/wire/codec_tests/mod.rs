@@ -783,19 +783,22 @@ fn a_deep_value_that_small_indices_write_finds_stack() {
     assert!(bytes_of(field).unwrap().len() > DEPTH as usize);
 }
 
+struct Fails;
+
+impl fmt::Display for Fails {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Err(fmt::Error)
+    }
+}
+
+impl Serialize for Fails {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 #[test]
 fn a_display_that_fails_is_an_error() {
-    struct Fails;
-    impl fmt::Display for Fails {
-        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-            Err(fmt::Error)
-        }
-    }
-    impl Serialize for Fails {
-        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            serializer.collect_str(self)
-        }
-    }
     let fault = bytes_of(&vec![Fails]).unwrap_err();
     assert_eq!(fault.reason, "its `Display` returns an error");
 }
