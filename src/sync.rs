@@ -18,6 +18,8 @@ pub(crate) use self::real::{
     MutexGuard, UnsafeCell, alloc, dealloc, fence, park, unpark_all, yield_now,
 };
 
+#[cfg(all(test, concurrent_futures_loom))]
+pub(crate) use self::model::Tracked;
 #[cfg(concurrent_futures_loom)]
 pub(crate) use self::model::{
     AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Condvar, Mutex,
@@ -182,6 +184,32 @@ mod model {
         AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
     };
     pub(crate) use loom::thread::yield_now;
+
+    /// A memory without a value. The model fails if a write and another access are not
+    /// ordered. `loom` runs no load after a later store of the same thread. So a model reads
+    /// a `Tracked` before such a load, where an ordering must keep the load before the store.
+    #[cfg(test)]
+    #[derive(Debug)]
+    pub(crate) struct Tracked(UnsafeCell<()>);
+
+    // SAFETY: `loom` checks each access.
+    #[cfg(test)]
+    unsafe impl Sync for Tracked {}
+
+    #[cfg(test)]
+    impl Tracked {
+        pub(crate) fn new() -> std::sync::Arc<Self> {
+            std::sync::Arc::new(Self(UnsafeCell::new(())))
+        }
+
+        pub(crate) fn read(&self) {
+            self.0.with(|_| ());
+        }
+
+        pub(crate) fn write(&self) {
+            self.0.with_mut(|_| ());
+        }
+    }
 
     loom::lazy_static! {
         /// The lock and the condition variable with which [`park`] sleeps in a model. All

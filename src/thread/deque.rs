@@ -68,11 +68,12 @@ impl Deque {
     /// Returns the number of tasks, which other threads may change at any time.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        // ORDERING: `top` is read first. So the result may include a task that is taken
-        // during this call, but misses no task that was pushed before the call. Acquire
-        // makes the counted tasks visible to this thread.
-        let top = self.top.0.load(Ordering::Acquire);
-        length(top, self.bottom.load(Ordering::Acquire))
+        // ORDERING: relaxed is enough, because a thread takes a task only after it has read
+        // both fields again. In whichever order the fields are read, the result misses no
+        // task whose push comes before this call: `bottom` is then above the task's index,
+        // and `top` is not above it until the task is taken.
+        let top = self.top.0.load(Ordering::Relaxed);
+        length(top, self.bottom.load(Ordering::Relaxed))
     }
 
     /// Returns the number of tasks that the owner can still push.
@@ -166,8 +167,9 @@ impl Deque {
 
     /// Takes the oldest task.
     pub(super) fn steal(&self) -> Stolen {
-        // ORDERING: acquire keeps the read of the task's place after this read of `top`.
-        let top = self.top.0.load(Ordering::Acquire);
+        // ORDERING: relaxed is enough, because the fence below keeps the read of the task's
+        // place after this read of `top`.
+        let top = self.top.0.load(Ordering::Relaxed);
         // ORDERING: pairs with the fence in `pop` (see the head of this file).
         fence(Ordering::SeqCst);
         // ORDERING: acquire makes the tasks visible that were pushed before this `bottom`
@@ -247,10 +249,10 @@ fn distance(from: usize, to: usize) -> isize {
     to.wrapping_sub(from) as isize
 }
 
-/// Returns the number of tasks in a deque from which another thread has read first `top`
-/// and then `bottom`. In between, thieves may have raised `top` and the owner `bottom`, so
-/// that the difference exceeds the capacity. And an owner that takes the last task lowers
-/// `bottom` below `top` for a moment.
+/// Returns the number of tasks in a deque from which another thread has read `top` and
+/// `bottom`, at different moments. In between, thieves may have raised `top` and the owner
+/// `bottom`, so that the difference exceeds the capacity, or `bottom` is below `top`. And
+/// an owner that takes the last task lowers `bottom` below `top` for a moment.
 fn length(top: usize, bottom: usize) -> usize {
     let most = CAPACITY as isize;
     distance(top, bottom).clamp(0, most) as usize

@@ -157,8 +157,8 @@ impl Pool {
 
     /// Makes a slot visible to the other threads.
     fn count_slot(&self, index: usize) {
-        // ORDERING: release publishes the slot to the threads that read the new value of
-        // `started`.
+        // ORDERING: release publishes the slot's flag, which says that the worker is free,
+        // to the threads that read the new value of `started`.
         self.started.fetch_max(index + 1, Ordering::Release);
     }
 

@@ -12,11 +12,11 @@ use loom::thread;
 use super::deque::{Deque, Stolen};
 use super::pool::{Config, Pool};
 use super::queue::{Gate, Queue, Rest};
-use super::slots::Slots;
+use super::slots::{SEARCH, Slots};
 use super::worker_thread::{WorkerThread, enter};
 use crate::completion::{Completion, Job, NO_POOL, Task, WorkerHooks};
 use crate::executor::WhenFull;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, Tracked};
 
 /// A job that no thread calls.
 struct Never;
@@ -128,6 +128,41 @@ fn a_place_is_used_again_behind_its_thief() {
     });
 }
 
+/// A thief takes the oldest task of a full deque by `take`. The owner may push a task to the
+/// same place of the array only after the thief has read the place. (The main thread is the
+/// thief, because `loom` overlooks some orders in which a thread reads a word, and another
+/// thread then reads and writes this word.)
+fn check_that_a_place_is_read_before_it_is_written(take: fn(&Deque) -> Option<Task>) {
+    loom::model(move || {
+        let deque = Arc::new(Deque::new());
+        for _ in 0..super::deque::CAPACITY {
+            // SAFETY: this thread is the owner of the deque until it starts the other.
+            assert!(unsafe { deque.push(task()) }.is_ok());
+        }
+        let place = Tracked::new();
+        let (other, others_place) = (Arc::clone(&deque), Arc::clone(&place));
+        let owner = thread::spawn(move || {
+            // SAFETY: this thread is the owner of the deque from now on.
+            if unsafe { other.push(task()) }.is_ok() {
+                others_place.write();
+            }
+        });
+        place.read();
+        assert!(take(&deque).is_some());
+        owner.join().expect("no panic");
+    });
+}
+
+#[test]
+fn a_place_is_read_by_its_thief_before_it_is_used_again() {
+    check_that_a_place_is_read_before_it_is_written(steal);
+}
+
+#[test]
+fn a_place_of_the_front_is_read_before_it_is_used_again() {
+    check_that_a_place_is_read_before_it_is_written(|deque| Some(deque.take_oldest(|| ())?.0));
+}
+
 #[test]
 fn tasks_of_the_queue_are_taken_in_order_and_once() {
     loom::model(|| {
@@ -169,6 +204,49 @@ fn a_task_is_not_overtaken_by_one_that_was_pushed_later() {
         assert!(queue.push(last, &slots, false).is_ok());
         // Each of the two workers took one of the first two tasks.
         assert_ne!(taking.join().expect("no panic"), last_address);
+    });
+}
+
+/// A worker takes a task and moves the other tasks to the front of the queue. A thread that
+/// counts the queue's tasks meanwhile must not miss these tasks.
+#[test]
+fn tasks_that_move_to_the_front_are_counted() {
+    loom::model(|| {
+        let (queue, slots) = (Arc::new(Queue::new()), Arc::new(Slots::new()));
+        for task in [task(), task(), task()] {
+            assert!(queue.push(task, &slots, false).is_ok());
+        }
+        let other = Arc::clone(&queue);
+        let counting = thread::spawn(move || assert!(other.len() >= 2));
+        drop(take(&queue, &slots));
+        counting.join().expect("no panic");
+    });
+}
+
+/// A thread removes two stale entries from the queue, and then changes the queue's length
+/// in each possible way. In each of these lengths the stale entries are missing. So another
+/// thread that reads the length must no longer subtract them: in a worker's own deque there
+/// is always a task.
+#[test]
+fn a_stale_entry_that_was_removed_hides_no_task() {
+    loom::model(|| {
+        let pool = pool_of(1, false);
+        for ended in [task(), task()] {
+            drop(ended.cancel());
+            assert!(pool.queue.push(ended, &pool.slots, false).is_ok());
+        }
+        pool.count_stale(2);
+        WorkerThread::new(Arc::clone(&pool), 0).push(task());
+        let other = Arc::clone(&pool);
+        let changing = thread::spawn(move || {
+            let (queue, slots) = (&other.queue, &other.slots);
+            queue.remove_done(|removed| _ = other.count_stale(-(removed as i64)));
+            assert!(queue.push(task(), slots, false).is_ok());
+            assert!(queue.take(slots, &mut false).is_some());
+            assert!(queue.take_all().is_empty());
+        });
+        assert!(pool.queued() >= 1);
+        changing.join().expect("no panic");
     });
 }
 
@@ -227,6 +305,97 @@ fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
         });
         assert!(searching.join().expect("no panic"));
         assert!(!pool.has_tasks() || pool.slots.get(2).is_woken());
+    });
+}
+
+/// A worker that is woken for a task finds the task at once, without the queue's lock.
+#[test]
+fn a_worker_that_is_woken_sees_the_task() {
+    loom::model(|| {
+        let pool = pool_of(1, false);
+        lie_down(&pool, 0);
+        let other = Arc::clone(&pool);
+        let sleeping = thread::spawn(move || {
+            assert_eq!(other.slots.get(0).sleep(), SEARCH);
+            other.queue.len()
+        });
+        assert!(pool.push(task()).is_ok());
+        assert_eq!(sleeping.join().expect("no panic"), 1);
+    });
+}
+
+/// A worker takes the only task and turns busy. A thread that checks meanwhile if a worker
+/// is missing must not see the worker busy and still count the task as queued.
+#[test]
+fn no_worker_is_started_for_a_task_that_was_taken() {
+    loom::model(|| {
+        let pool = pool_of(1, true);
+        assert!(pool.push(task()).is_ok());
+        let worker = WorkerThread::new(Arc::clone(&pool), 0);
+        let working = thread::spawn(move || {
+            let task = worker.next();
+            worker.begin(false);
+            drop(task);
+        });
+        pool.grow_if_needed();
+        working.join().expect("no panic");
+        assert_eq!(pool.state.lock().workers, 1);
+    });
+}
+
+#[test]
+fn a_worker_that_is_counted_is_free() {
+    loom::model(|| {
+        let pool = Pool::new(Config::of_workers(1)).expect("there is memory");
+        // `loom` does not know that the slots are published when they are allocated.
+        pool.slots.get(0);
+        let other = Arc::clone(&pool);
+        let counting = thread::spawn(move || {
+            let started = other.started();
+            assert!(other.free() >= started);
+        });
+        assert!(pool.start_first_worker().is_ok());
+        counting.join().expect("no panic");
+    });
+}
+
+/// A thread that sees the end of a task counted also sees the task's begin counted, so that
+/// the number of running tasks is never negative.
+#[test]
+fn a_task_is_counted_as_begun_before_it_is_counted_as_ended() {
+    loom::model(|| {
+        let slot = Arc::clone(Slots::new().get(0));
+        let other = Arc::clone(&slot);
+        let counting = thread::spawn(move || {
+            let (begun, finished, failed) = other.counts();
+            assert!(begun >= finished + failed);
+        });
+        for failed in [false, true] {
+            slot.count_begun();
+            slot.count_ended(failed);
+        }
+        counting.join().expect("no panic");
+    });
+}
+
+/// A thread that sees that a task is done also sees the task counted.
+#[test]
+fn a_task_that_is_done_is_counted() {
+    loom::model(|| {
+        let pool = pool_of(1, false);
+        let submitted = pool.submit(|()| (), (), WhenFull::Refuse);
+        let Ok(handle) = submitted else {
+            panic!("it is open")
+        };
+        let worker = WorkerThread::new(Arc::clone(&pool), 0);
+        let working = thread::spawn(move || {
+            let task = worker.next().expect("one is queued");
+            task.run(&worker);
+        });
+        if handle.state().done() {
+            assert_eq!(pool.slots.get(0).counts(), (1, 1, 0));
+        }
+        working.join().expect("no panic");
     });
 }
 

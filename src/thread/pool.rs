@@ -188,7 +188,7 @@ impl Pool {
             .map(|slot| slot.own.len())
             .sum();
         let entries = self.queue.len() + own;
-        // ORDERING: relaxed is enough after the acquire reads of the lengths. If a length
+        // ORDERING: relaxed is enough after the acquire in `Queue::len`. If the length
         // no longer includes the entries that `add_stale` has removed, this thread also
         // sees that `add_stale` has subtracted them from `stale`.
         let stale = self.stale.load(Ordering::Relaxed).max(0).unsigned_abs();

@@ -227,7 +227,9 @@ impl Queue {
         }
         inner.back.push(task);
         let len = inner.back.len();
-        // ORDERING: release pairs with the acquire loads of `back_len`.
+        // ORDERING: release pairs with the acquire in `len`. The thread that reads this
+        // length, which no longer includes the entries that `remove_done` has removed
+        // before, also sees what `remove_done` has counted. So do the other stores.
         self.back_len.store(len, Ordering::Release);
         let woken = self.choose(&mut inner, slots);
         let idle = inner.idle;
@@ -276,6 +278,7 @@ impl Queue {
     pub(super) fn len(&self) -> usize {
         // ORDERING: acquire keeps the read of the front after this read of the back. So a
         // task that moves to the front meanwhile may be counted twice, but is never missed.
+        // It also makes visible what `remove_done` has counted (see `push`).
         self.back_len.load(Ordering::Acquire) + self.front.len()
     }
 
@@ -298,8 +301,9 @@ impl Queue {
                 }
                 return Some(task);
             }
-            // ORDERING: acquire pairs with the release in `push`.
-            if self.back_len.load(Ordering::Acquire) == 0 {
+            // ORDERING: relaxed is enough, because the back is read under the lock. A worker
+            // that still reads 0 finds the task in `rest`, which takes the lock.
+            if self.back_len.load(Ordering::Relaxed) == 0 {
                 return None;
             }
             let mut inner = self.inner.lock();
@@ -347,6 +351,7 @@ impl Queue {
         let front = std::iter::from_fn(|| self.front.take_oldest(|| ()));
         let mut tasks: Vec<Task> = front.map(|(task, _)| task).collect();
         tasks.extend(inner.back.take_all());
+        // ORDERING: release, as in `push`.
         self.back_len.store(0, Ordering::Release);
         tasks
     }
@@ -359,6 +364,7 @@ impl Queue {
         let (done, left): (Vec<Task>, Vec<Task>) = inner.back.take_all().partition(is_done);
         count(done.len());
         inner.back.put(left);
+        // ORDERING: release publishes what `count` has counted, together with the length.
         self.back_len.store(inner.back.len(), Ordering::Release);
         drop(inner);
         drop(done);

@@ -48,8 +48,8 @@ impl Slot {
     #[inline]
     pub(super) fn is_busy(&self) -> bool {
         // ORDERING: acquire pairs with `set_busy`. A thread that sees the worker busy sees
-        // that the worker's task has left the queue. A thread that sees the worker free
-        // sees the worker's counts.
+        // that the worker's task has left the queue, so it does not count this task as
+        // queued.
         self.busy.load(Ordering::Acquire)
     }
 
@@ -72,11 +72,13 @@ impl Slot {
     /// Returns three counts of the worker's tasks: begun, finished, and failed.
     pub(super) fn counts(&self) -> (u64, u64, u64) {
         // ORDERING: `begun` is read last, so that each task counted as ended is also
-        // counted as begun. A thread that has seen the result of a task also sees the
-        // counts that the worker made before that result.
+        // counted as begun. Acquire pairs with the release in `add_one`. Relaxed is enough
+        // for `begun`, because no later read relies on it. A thread that has seen the
+        // result of a task has thereby acquired the counts that the worker made before that
+        // result.
         let finished = self.finished.load(Ordering::Acquire);
         let failed = self.failed.load(Ordering::Acquire);
-        (self.begun.load(Ordering::Acquire), finished, failed)
+        (self.begun.load(Ordering::Relaxed), finished, failed)
     }
 
     /// Resets the signal. Called by a worker that goes to sleep, under the queue's lock.
@@ -88,27 +90,30 @@ impl Slot {
     /// Returns `true` if the worker was woken since it went to sleep.
     #[cfg(all(test, concurrent_futures_loom))]
     pub(super) fn is_woken(&self) -> bool {
-        self.signal.load(Ordering::Acquire) != 0
+        // ORDERING: relaxed is enough, because the models call this function after they have
+        // joined the threads that wake the worker.
+        self.signal.load(Ordering::Relaxed) != 0
     }
 
     pub(super) fn sleep(&self) -> u32 {
         loop {
             // ORDERING: acquire makes the tasks visible that were queued before the signal
-            // was set.
+            // was set. Relaxed is enough for the load in `park`, which only decides if this
+            // thread sleeps.
             let signal = self.signal.load(Ordering::Acquire);
             if signal != 0 {
                 return signal;
             }
             park(
                 self.key(),
-                || self.signal.load(Ordering::Acquire) == 0,
+                || self.signal.load(Ordering::Relaxed) == 0,
                 None,
             );
         }
     }
 
     pub(super) fn wake(&self, signal: u32) {
-        // ORDERING: release pairs with the acquire in `sleep`.
+        // ORDERING: release pairs with the acquire load in `sleep`.
         self.signal.store(signal, Ordering::Release);
         unpark_all(self.key());
     }
@@ -121,7 +126,8 @@ impl Slot {
 /// Adds one to a number that only the calling thread writes.
 #[inline]
 fn add_one(number: &AtomicU64) {
-    // ORDERING: release publishes the count to the acquire in `counts`.
+    // ORDERING: release pairs with the acquire loads in `counts`. A thread that sees the
+    // end of a task counted sees its begin counted too.
     number.store(number.load(Ordering::Relaxed) + 1, Ordering::Release);
 }
 

@@ -277,6 +277,22 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
     }
 }
 
+/// Records in a worker's word `TAKEN` (`rings.rs`) that the worker has taken this offer.
+pub(super) fn record_taken(word: &AtomicU64, key: u64, n: u64) {
+    // ORDERING: publishes the messages that the worker has sent about its previous offer,
+    // maybe on another thread. Pairs with the load in `last_taken`. The fence in
+    // `Taker::is_still_taken` stands between this store and the load of the offer's status.
+    word.store(seal(key, n + 1), Ordering::Release);
+}
+
+/// Returns what [`record_taken`] has recorded last: the number of an offer, plus one.
+pub(super) fn last_taken(word: &AtomicU64, key: u64) -> u64 {
+    // ORDERING: acquires the messages that the worker has sent about its previous offer.
+    // The fence in `Offers::revoke` stands between the change of the offer's status and
+    // this load.
+    unseal(key, word.load(Ordering::Acquire))
+}
+
 #[derive(Debug)]
 pub(super) struct Taker<W> {
     memory: Memory<W>,

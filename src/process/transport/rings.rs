@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::checksum::{mask, seal, unseal};
+use super::offers::{last_taken, record_taken};
 use super::ring::words;
 use crate::sys::shared_memory::SharedMemory;
 
@@ -125,10 +126,7 @@ impl Rings {
 
     /// Records that this worker has taken an offer.
     pub(super) fn take(&self, offer: u64) {
-        // ORDERING: publishes the messages that the worker has sent about its previous
-        // offer. The fence in `Taker::is_still_taken` stands between this store and the
-        // load of the offer's status.
-        self.memory.words()[TAKEN].store(seal(self.key, offer + 1), Ordering::Release);
+        record_taken(&self.memory.words()[TAKEN], self.key, offer);
     }
 
     /// Makes [`taken`](Self::taken) return 0 if `is_possible` returns `false` for the
@@ -149,10 +147,7 @@ impl Rings {
     /// the worker has taken none. The number makes no sense if a task has overwritten
     /// `TAKEN`.
     pub(super) fn taken(&self) -> u64 {
-        // ORDERING: acquires the messages that the worker has sent about its previous
-        // offer. The fence in `Offers::revoke` stands between the change of the offer's
-        // status and this load.
-        unseal(self.key, self.memory.words()[TAKEN].load(Ordering::Acquire))
+        last_taken(&self.memory.words()[TAKEN], self.key)
     }
 }
 

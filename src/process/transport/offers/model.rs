@@ -141,8 +141,7 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
                 if take(&mut worker).is_none() {
                     return false;
                 }
-                // ORDERING: like the store in `Rings::take`.
-                taken[0].store(1, Ordering::Relaxed);
+                record_taken(&taken[0], KEY, 0);
                 worker.is_still_taken(0)
             })
         };
@@ -151,10 +150,33 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
         let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         parent.next = 1;
         parent.revoke(0);
-        // ORDERING: like the load in `Rings::taken`.
-        let goes_elsewhere = taken[0].load(Ordering::Relaxed) == 0;
+        let goes_elsewhere = last_taken(&taken[0], KEY) != 1;
         let begins = worker.join().expect("no panic");
         assert!(!(begins && goes_elsewhere));
+    });
+}
+
+/// One thread of a worker sends a message about an offer, and another thread takes the next
+/// offer. If the parent sees this offer recorded, it must find the message.
+#[test]
+fn a_worker_has_sent_its_messages_before_it_records_the_next_offer() {
+    loom::model(|| {
+        let ring = zeros(ring_words(64));
+        let taken = zeros(1);
+        let parent = {
+            let (ring, taken) = (ring.clone(), taken.clone());
+            thread::spawn(move || {
+                if last_taken(&taken[0], KEY) == 2 {
+                    assert!(Receiver::new(&ring[..], KEY).next().is_there());
+                }
+            })
+        };
+        let sending = thread::spawn(move || {
+            assert_eq!(Sender::new(&ring[..], KEY).send(b"a", || {}), Ok(1));
+        });
+        sending.join().expect("no panic");
+        record_taken(&taken[0], KEY, 1);
+        parent.join().expect("no panic");
     });
 }
 

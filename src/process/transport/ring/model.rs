@@ -9,7 +9,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::*;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, Tracked};
 
 const KEY: u64 = 42;
 
@@ -112,5 +112,30 @@ fn a_record_of_a_process_that_has_ended_is_whole_or_absent() {
             count => panic!("{count} bytes after the end of the process"),
         }
         dies.join().unwrap();
+    });
+}
+
+/// The only line of the ring holds a record. When the sender sees that the line is free, the
+/// receiver has read it.
+#[test]
+fn a_line_is_free_only_after_it_was_read() {
+    loom::model(|| {
+        let memory = memory();
+        let line = Tracked::new();
+        assert_eq!(Sender::new(&memory[..], KEY).send(&[7; 8], || {}), Ok(8));
+        let sending = {
+            let (memory, line) = (memory.clone(), line.clone());
+            thread::spawn(move || {
+                let mut sender = Sender::new(&memory[..], KEY);
+                sender.position = 1;
+                if sender.has_room_for(8) {
+                    line.write();
+                }
+            })
+        };
+        let mut receiver = Receiver::new(&memory[..], KEY);
+        line.read();
+        assert_eq!(receiver.receive(&mut [0; 8], || {}), Ok(8));
+        sending.join().unwrap();
     });
 }

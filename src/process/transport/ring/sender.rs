@@ -105,6 +105,12 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         })
     }
 
+    /// Returns `true` if the sender would write a record of this length now.
+    #[cfg(all(test, concurrent_futures_loom))]
+    pub(super) fn has_room_for(&mut self, length: usize) -> bool {
+        self.fitting(length) == Ok(length)
+    }
+
     /// Returns the number of lines that are free as far as the sender knows.
     fn room(&self) -> usize {
         // The conversion loses nothing: at most `lines` lines are written and not freed.
