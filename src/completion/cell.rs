@@ -164,16 +164,20 @@ impl<X> TaskWith<X> {
     #[inline]
     pub(super) fn set(&self, flag: Flag) -> Word {
         // ORDERING: release publishes this thread's earlier writes. Acquire sees the writes
-        // that other threads published.
+        // that other threads published: a waiter that sets WAITER on a task that is done
+        // returns, and its caller may read what the task wrote.
         Word::from_bits(self.atomic().fetch_or(flag.bits(), Ordering::AcqRel))
     }
 
-    /// Clears a flag, and returns the word as it was before.
+    /// Clears a flag, and returns the word as it was before. The caller holds the lock of
+    /// the task's rare box.
     #[inline]
     pub(super) fn clear(&self, flag: Flag) -> Word {
-        // ORDERING: release publishes this thread's earlier writes. Acquire sees the writes
-        // that other threads published.
-        Word::from_bits(self.atomic().fetch_and(!flag.bits(), Ordering::AcqRel))
+        // ORDERING: release publishes this thread's earlier writes. Acquire is not needed,
+        // because the task has RARE: each end of the task, and each change of the flags
+        // that are cleared here, was made under the lock that the caller holds, or was
+        // acquired when RARE was set under that lock.
+        Word::from_bits(self.atomic().fetch_and(!flag.bits(), Ordering::Release))
     }
 
     /// Returns the pointer to the attached `X`. The pointer is null, or came from
@@ -398,6 +402,7 @@ impl<X> TaskWith<X> {
         let header = task.cast::<Header<X>>();
         // SAFETY: this thread owns the header, and frees its memory below.
         let contents = unsafe { header.read() };
+        contents.storage.with_mut(|_| ());
         // If the word still says that a task of a thread pool runs, this process was forked
         // during the run. The job may then be gone from the storage already, so it is not
         // dropped.

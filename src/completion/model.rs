@@ -83,14 +83,28 @@ impl Log {
     }
 }
 
+/// After the wait, this thread sees what the task wrote elsewhere, and reads the value. Then
+/// each of the two threads drops its reference, and the second of them frees the task only
+/// after both have used it for the last time.
 #[test]
 fn a_waiter_wakes_and_reads_the_value() {
     loom::model(|| {
         let task = Completion::new(NO_POOL);
         let other = task.clone();
-        let running = thread::spawn(move || worker(&other, 7));
+        let written = Arc::new(AtomicUsize::new(0));
+        let writer = Arc::clone(&written);
+        let running = thread::spawn(move || {
+            // ORDERING: relaxed, so that only the task's word makes this store visible to
+            // the thread that waits.
+            writer.store(1, Ordering::Relaxed);
+            worker(&other, 7);
+        });
         task.wait(Until::Done, None).expect("it ends");
+        // ORDERING: relaxed, as the store.
+        assert_eq!(written.load(Ordering::Relaxed), 1);
         assert_eq!(read(&task).expect("it ended well"), 7);
+        // Before the join, which would order the other thread's last use.
+        drop(task);
         running.join().expect("no panic");
     });
 }
@@ -432,6 +446,31 @@ fn what_is_attached_while_a_task_ends_is_not_missed() {
     });
 }
 
+/// Two threads add the first callbacks of a task at the same time, and each of them may
+/// create the task's rare box. Both callbacks get into the box that is kept, and each runs
+/// once.
+#[test]
+fn two_that_attach_first_share_one_box() {
+    fn count_in(task: &Completion<usize>, calls: Arc<AtomicUsize>) {
+        task.add_callback(Box::new(move |_| {
+            // ORDERING: the number is read only by the thread that runs the callbacks.
+            calls.fetch_add(1, Ordering::Relaxed);
+        }));
+    }
+    loom::model(|| {
+        let task = Completion::new(NO_POOL);
+        let other = task.clone();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let its_calls = Arc::clone(&calls);
+        let adding = thread::spawn(move || count_in(&other, its_calls));
+        count_in(&task, Arc::clone(&calls));
+        adding.join().expect("the other thread ends");
+        worker(&task, 7);
+        // ORDERING: this thread has run the callbacks.
+        assert_eq!(calls.load(Ordering::Relaxed), 2);
+    });
+}
+
 /// A thread removes its waker while the task ends. Afterwards the task no longer stores the
 /// waker.
 #[test]
@@ -534,6 +573,37 @@ fn the_end_of_a_scope_counts_each_task_once() {
             // SAFETY: this is the only handle, and no reference to the value is alive.
             unsafe { task.release_handle() };
         }
+    });
+}
+
+/// Another thread adds a task to the scope while this thread waits for the scope, and does
+/// not run the task. The waiting thread runs it, even if it had found the scope's lists
+/// empty before.
+#[test]
+fn a_scope_runs_a_task_that_is_added_while_it_waits() {
+    loom::model(|| {
+        let (scope_tasks, log) = (Arc::new(ScopeTasks::new()), Log::new());
+        // SAFETY: the scope does not move while the model runs.
+        let job = unsafe { scope_tasks.enter(Drops(Arc::clone(&log), 1)) };
+        // This task is in no list, so only the other thread ends it.
+        // SAFETY: the job borrows nothing.
+        let (outer, entry) = unsafe { Completion::with_job(NO_POOL, job) };
+        let (its_scope, its_log) = (Arc::clone(&scope_tasks), Arc::clone(&log));
+        let adding = thread::spawn(move || {
+            let inner = in_a_scope(&its_scope, Drops(its_log, 2)).0;
+            let notification = entry.cancel().expect("pending");
+            notification.notify();
+            inner
+        });
+        waiting_worker(|| scope_tasks.wait(Task::run_inline));
+        assert_eq!(log.read(), 1);
+        let inner = adding.join().expect("the other thread ends");
+        assert_eq!(inner.state(), State::Finished);
+        for task in [outer, inner] {
+            // SAFETY: this is the only handle, and no reference to the value is alive.
+            unsafe { task.release_handle() };
+        }
+        assert_eq!(log.read(), 12);
     });
 }
 

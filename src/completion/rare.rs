@@ -16,10 +16,20 @@ use std::ptr;
 use super::cell::TaskWith;
 use super::wakers::Wakers;
 use super::word::RARE;
-use crate::sync::{Mutex, MutexGuard, Ordering, ThreadId, yield_now};
+use crate::sync::{Mutex, MutexGuard, Ordering, ThreadId, UnsafeCell, yield_now};
 use crate::timing::Timing;
 
-pub(crate) struct Rare(Mutex<RareFields>);
+pub(crate) struct Rare {
+    fields: Mutex<RareFields>,
+    creation: Creation,
+}
+
+/// A cell of size 0 through which loom models check that a thread that uses a rare box has
+/// seen the creation of the box.
+struct Creation(UnsafeCell<()>);
+
+// SAFETY: the cell contains no data.
+unsafe impl Sync for Creation {}
 
 /// A reference to a task of any type.
 pub(crate) type Task = TaskWith<Rare>;
@@ -77,7 +87,7 @@ impl Task {
         // SAFETY: the pointer came from `Box::into_raw`, and the box is freed with the
         // task.
         let rare = unsafe { &*rare };
-        let fields = self.lock(&rare.0)?;
+        let fields = self.lock(rare)?;
         self.set(RARE);
         Some(fields)
     }
@@ -90,18 +100,22 @@ impl Task {
         // SAFETY: the pointer came from `Box::into_raw`, and the box is freed with the
         // task.
         let rare = unsafe { &*rare };
-        self.lock(&rare.0)
+        self.lock(rare)
     }
 
     #[cold]
     fn make_rare(&self) -> *mut Rare {
-        let new = Box::into_raw(Box::new(Rare(Mutex::new(RareFields::default()))));
-        // ORDERING: release publishes the new box. If the exchange fails, acquire pairs
-        // with the release of the thread that attached its box first.
+        let new = Box::into_raw(Box::new(Rare {
+            fields: Mutex::new(RareFields::default()),
+            creation: Creation(UnsafeCell::new(())),
+        }));
+        // ORDERING: release publishes the new box. An exchange that succeeds has read null,
+        // with which no thread publishes anything, so it needs no acquire. If the exchange
+        // fails, acquire pairs with the release of the thread that attached its box first.
         let exchanged = self.attached().compare_exchange(
             ptr::null_mut(),
             new,
-            Ordering::AcqRel,
+            Ordering::Release,
             Ordering::Acquire,
         );
         match exchanged {
@@ -130,7 +144,9 @@ impl Task {
         !self.is_here() && self.rare_if_any().is_none() && self.word().has(RARE)
     }
 
-    fn lock<'a>(&self, fields: &'a Mutex<RareFields>) -> Option<MutexGuard<'a, RareFields>> {
+    fn lock<'a>(&self, rare: &'a Rare) -> Option<MutexGuard<'a, RareFields>> {
+        rare.creation.0.with(|_| ());
+        let fields = &rare.fields;
         if self.is_here() {
             return Some(fields.lock());
         }
