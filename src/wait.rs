@@ -135,7 +135,8 @@ pub fn wait_until<F: Waitable>(
         completion_set.add(future);
     }
     let all = completion_set.len();
-    // The index of each future that has arrived, and `true` if its task is done.
+    // The futures that have left the set, each with its index and with `true` if its task is
+    // done. After the loop, the other futures follow, with `false`.
     let mut arrived: Vec<(usize, bool, F)> = Vec::with_capacity(all);
     let mut is_enough = false;
     let mut can_end = true;

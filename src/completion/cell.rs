@@ -402,6 +402,7 @@ impl<X> TaskWith<X> {
         let header = task.cast::<Header<X>>();
         // SAFETY: this thread owns the header, and frees its memory below.
         let contents = unsafe { header.read() };
+        // Lets a loom model check that every other use of the storage came before.
         contents.storage.with_mut(|_| ());
         // If the word still says that a task of a thread pool runs, this process was forked
         // during the run. The job may then be gone from the storage already, so it is not

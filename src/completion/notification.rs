@@ -1,7 +1,7 @@
 //! [`Notification`]: all the user code that must run when a task ends. The wakers run
-//! first, then the `Drop` of a job that was not called, and last the callbacks
-//! (`callbacks.rs`). If the task has no callbacks and its future was dropped, the `Drop` of
-//! the value comes last.
+//! first, then the `Drop` of a job that was not called, then the callbacks
+//! (`callbacks.rs`), and then the wakers that were added before the callbacks were done. If
+//! the future was dropped, the `Drop` of the value comes last.
 
 use std::fmt;
 

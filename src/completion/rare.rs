@@ -145,6 +145,7 @@ impl Task {
     }
 
     fn lock<'a>(&self, rare: &'a Rare) -> Option<MutexGuard<'a, RareFields>> {
+        // Lets a loom model check that the creation of the box came before.
         rare.creation.0.with(|_| ());
         let fields = &rare.fields;
         if self.is_here() {

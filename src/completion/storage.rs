@@ -146,8 +146,8 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
         let job = unsafe { Self::job(task).read() };
         let job: Box<dyn Withdrawn + '_> = Box::new(WithdrawnJob(job, PhantomData::<T>));
         // SAFETY: only the lifetime changes. The data that the job borrows lives until the
-        // scope guard is dropped, and the thread that has the job drops the scope guard
-        // last (see the head of `cell.rs`).
+        // scope guard is dropped, and the guard is dropped only after the job (see the head
+        // of `cell.rs`).
         unsafe { std::mem::transmute::<Box<dyn Withdrawn + '_>, Box<dyn Withdrawn>>(job) }
     }
 

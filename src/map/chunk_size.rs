@@ -6,8 +6,8 @@
 //!
 //! * One item, until a chunk has ended. So no long item waits for another long item in its
 //!   chunk. If the pool begins no chunk, because the pool is busy with other tasks, the
-//!   size doubles after each [`PATIENCE`] chunks. So a large map on a busy pool has fewer
-//!   tasks than items.
+//!   size doubles after each [`PATIENCE`] chunks, up to [`LARGEST`]. So a large map on a
+//!   busy pool has fewer tasks than items.
 //! * Then as many items as run for the time [`AIM`], but not more items than the ended
 //!   chunks had together. So a few short items at the beginning do not lead to a large
 //!   chunk.

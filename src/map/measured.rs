@@ -39,9 +39,9 @@ pub(super) enum Measured {
     Ended {
         /// The number of items in the chunks that have ended, at least 1.
         items: u32,
-        /// The mean run time of an item in nanoseconds, in which the last chunks count
-        /// most. The mean is at most [`AIM`], because items that run longer all get chunks
-        /// of one item.
+        /// The moving average of the run time of an item, in nanoseconds. Each new chunk
+        /// has a quarter of the weight. The average is at most [`AIM`], because items that
+        /// run longer all get chunks of one item.
         mean: u32,
     },
 }

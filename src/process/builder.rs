@@ -239,8 +239,8 @@ impl ProcessPoolExecutorBuilder {
         self
     }
 
-    /// Sets the pool's reaction to a worker's death. By default only the task that the
-    /// worker ran fails.
+    /// Sets the pool's reaction to a worker's death. By default, only the task fails that
+    /// the worker was running.
     ///
     /// ```
     /// use concurrent_futures::{OnWorkerDeath, ProcessPoolExecutor};

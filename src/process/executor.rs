@@ -82,9 +82,9 @@ use crate::map::{Map, MapOptions};
 /// processes that the task starts.
 ///
 /// **Descriptors.** A pool keeps descriptors open in this process and in its workers. A
-/// program that closes descriptors that it did not open (`close_range`, a library that makes
-/// a daemon) must do this before it creates the pool. Afterwards it may break the pool, and
-/// the pool's tasks may never become done.
+/// program that closes descriptors that it did not open (`close_range`, a library that
+/// makes a daemon) must do this before it creates the pool. If the pool's descriptors are
+/// closed, its tasks may never become done.
 ///
 /// **Panics.** Printing the panic message and its backtrace is part of the task's run time,
 /// and counts against the task's time limit.

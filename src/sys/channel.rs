@@ -35,7 +35,8 @@ use super::current_process::move_above_stdio;
 /// above the descriptors that most programs open.
 const HIGH: i32 = 1000;
 
-/// The largest number of descriptors that [`Channel::send_with_files`] can send.
+/// The largest number of descriptors that callers pass to [`Channel::send_with_files`]: a
+/// message has room for them.
 const MOST_FILES: usize = 3;
 
 /// One end of a channel. When this end is dropped, the other end reads end-of-file, unless

@@ -125,7 +125,8 @@ pub(crate) fn over_at_once() {
     YIELDS_OF_THREAD.set(yields);
 }
 
-/// Returns the number of waits that the calling thread has counted with [`over_at_once`].
+/// Returns the number of waits that the calling thread has counted with [`over_at_once`]
+/// since its last long yield.
 #[cfg(all(test, not(concurrent_futures_loom)))]
 pub(crate) fn waits_over_at_once() -> u32 {
     YIELDS_OF_THREAD.get().over_at_once

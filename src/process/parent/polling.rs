@@ -99,13 +99,13 @@ impl Pool {
     }
 
     /// Returns `true` if a burst goes on after a nap of the supervisor: as many tasks as
-    /// make a burst were submitted since the nap began, and no thread polls.
+    /// make a burst were submitted, most of them during the nap, and no thread polls.
     pub(super) fn burst_goes_on(&self) -> bool {
         let mut state = self.lock();
         let goes_on = state.pollers == 0 && state.submitted >= BURST;
         if goes_on {
-            // The tasks beyond a multiple of `BURST` count for the next read and the next
-            // nap.
+            // The remainder stays counted, for the next read of messages and for the check
+            // after the next nap.
             state.submitted %= BURST;
         }
         goes_on

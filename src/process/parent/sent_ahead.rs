@@ -32,8 +32,8 @@
 //!   them back into the queue. So no task waits behind a long one while a worker is idle.
 //! * A thread cancels a task that was sent. The thread waits until the recall has ended.
 //! * A thread kills the worker's task, or the task runs too long. If messages of the worker
-//!   may get lost, the pool kills the worker only when each task that was sent ahead is back
-//!   or has begun, or after [`RECALL_LIMIT`](super::worker_timeouts::RECALL_LIMIT).
+//!   may get lost, the pool kills the worker only when each task that was sent ahead is
+//!   back or has begun, or after [`RECALL_LIMIT`](super::worker_timeouts::RECALL_LIMIT).
 //! * A thread shuts the pool down and cancels the pending tasks. It waits for at most
 //!   `RECALL_LIMIT`: a task that was not recalled by then may run.
 //! * The pool breaks. The tasks that come back fail.

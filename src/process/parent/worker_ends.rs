@@ -81,8 +81,8 @@ impl Pool {
         let in_flight = handle.take_in_flight();
         // If the worker was idle at any time, has begun a task (maybe without the pool's
         // knowledge), or has read a part of a call, it had started successfully. So its end
-        // does not count as a failed start. (While there are offers, an idle worker may have
-        // taken one.)
+        // does not count as a failed start. (While there are offers, an idle worker may
+        // have taken one.)
         let was_reading = in_flight
             .as_ref()
             .is_some_and(|in_flight| in_flight.was_being_read(handle.end.capacity()));

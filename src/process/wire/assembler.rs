@@ -176,8 +176,8 @@ impl Assembler {
         }
     }
 
-    /// Returns the field [`Header::cpu`] of the last header that has arrived, or 0 before the
-    /// first header.
+    /// Returns the field [`Header::cpu`] of the last header that has arrived, or 0 before
+    /// the first header.
     pub(crate) fn cpu(&self) -> u32 {
         let [_, _, _, _, c0, c1, c2, c3, ..] = self.head;
         u32::from_le_bytes([c0, c1, c2, c3])

@@ -91,8 +91,8 @@ impl Call {
         Self::of(f, run_initializer::<A, O>)
     }
 
-    /// Refuses a function of a shared library. A worker might not have the function, because
-    /// only the main program is the same in all processes.
+    /// Refuses a function of a shared library. A worker might not have the function,
+    /// because only the main program is the same in all processes.
     fn of<A, R>(f: fn(A) -> R, trampoline: Trampoline) -> Result<Self, Error> {
         let image = Image::current();
         let link = |address: usize| {

@@ -35,7 +35,8 @@ impl RequestQueue {
         }
     }
 
-    /// Removes a task from the queue. Returns `false` if the task thread has taken it.
+    /// Removes a task from the queue. Returns `false` if the task is not there, usually
+    /// because the task thread has taken it.
     fn take_back(&mut self, task: u64) -> bool {
         let is_it = |request: &Frame| request.kind == Kind::Task && request.task == task;
         let at = self.0.iter().position(is_it);

@@ -301,8 +301,8 @@ fn a_cancel_whose_worker_may_have_begun_the_task_returns_false() {
     assert!(!played.cancel(2, &second, |played| played.end()));
 }
 
-/// The worker ends the first task, and so begins the second, before it reads the recall. The
-/// shutdown must see at once that no task is left to recall.
+/// The worker ends the first task, and so begins the second, before it reads the recall.
+/// The shutdown must see at once that no task is left to recall.
 #[test]
 fn a_shutdown_that_recalls_tasks_goes_on_when_the_last_has_begun() {
     let (mut played, _tasks) = Played::with_tasks::<2>();
@@ -445,8 +445,8 @@ fn a_worker_that_is_being_killed_gets_no_task() {
     assert_eq!((state.queued, state.idle.len()), (1, 0));
 }
 
-/// A pool with two workers of one launcher, whose steps the test takes. The first worker has
-/// begun a task, and the second one still starts.
+/// A pool with two workers of one launcher, whose steps the test takes. The first worker
+/// has begun a task, and the second one still starts.
 struct Two {
     pool: Arc<Pool>,
     _events: Receiver<Event>,

@@ -208,8 +208,8 @@ fn a_record_that_a_task_has_overwritten_is_mended_after_it() {
     assert!(second.error().is_none());
 }
 
-/// A worker may have taken the offer, so the task can be cancelled only after the pool has
-/// looked at the status and has revoked the offer.
+/// A worker may have taken an offer whose status was overwritten. So its task can be
+/// cancelled only after the pool has found the wrong status and has revoked the offer.
 #[test]
 fn a_task_whose_status_was_overwritten_is_cancelled_only_after_a_look() {
     let (pool, [mut worker]) = PoolByHand::new();
