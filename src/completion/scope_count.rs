@@ -78,6 +78,7 @@ impl ScopeCount {
         }
     }
 
+    /// Counts one more task.
     pub(super) fn enter(&self) {
         // ORDERING: relaxed is enough, because the new task is submitted by the scope's
         // closure or by another task of the scope. The scope cannot end before that task or
@@ -104,9 +105,8 @@ impl ScopeCount {
             return;
         }
         // ORDERING: release publishes the task's writes to the thread that waits. Acquire
-        // is not needed, because this thread reads nothing that other tasks wrote, and does
-        // not use the scope any more.
-        if left.fetch_sub(1, Ordering::Release) == 1 {
+        // sees the writes of the tasks that left before.
+        if left.fetch_sub(1, Ordering::AcqRel) == 1 {
             unpark_all(key(this.as_ptr()));
         }
     }
@@ -119,10 +119,8 @@ impl ScopeCount {
             line.0.fetch_or(FROZEN, Ordering::Acquire) >> 1
         };
         let sum: i64 = self.lines.iter().map(freeze).sum();
-        // ORDERING: relaxed is enough. This thread publishes nothing to the tasks, and what
-        // the tasks published by their changes of `left` reaches the acquire load in
-        // `is_over` also through this read-modify-write.
-        self.left.fetch_add(sum, Ordering::Relaxed);
+        // ORDERING: acquire and release pair with the change of `left` in `leave`.
+        self.left.fetch_add(sum, Ordering::AcqRel);
     }
 
     /// Returns `true` if no task remains. Must be called after [`freeze`](Self::freeze).

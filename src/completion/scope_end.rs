@@ -103,10 +103,9 @@ impl ScopeTasks {
         let is_late = list.is_marked;
         drop(list);
         if is_late {
-            // ORDERING: relaxed is enough, because the list's lock publishes the added task.
-            // The waiting thread is woken only afterwards, and `wake` takes the lock under
-            // which that thread reads `late` before it sleeps.
-            self.late.fetch_add(1, Ordering::Relaxed);
+            // ORDERING: release publishes the added task. The waiting thread is woken only
+            // afterwards.
+            self.late.fetch_add(1, Ordering::Release);
             self.count.wake();
         }
     }
@@ -133,11 +132,10 @@ impl ScopeTasks {
         }
         let (mut without_stack, mut tries) = (Vec::new(), 0);
         loop {
-            // ORDERING: relaxed is enough, because this thread reads each list under its lock
-            // after this load. If a task is added to a list that was already read, that
-            // lock orders this load before the change of `late`, so `late` changes
-            // afterwards, and this thread does not sleep.
-            let late = self.late.load(Ordering::Relaxed);
+            // ORDERING: acquire keeps this load before the reads of the lists. If a task is
+            // added to a list that was already read, `late` changes, and this thread does
+            // not sleep.
+            let late = self.late.load(Ordering::Acquire);
             while !self.count.is_over() {
                 let Some(task) = self.next_untried() else {
                     break;
@@ -167,10 +165,7 @@ impl ScopeTasks {
                 }
                 continue;
             }
-            // ORDERING: relaxed is enough. `sleep` calls this closure under the lock that
-            // `wake` takes, so a `wake` before the call makes the new `late` visible here,
-            // and a `wake` after the call wakes this thread.
-            let is_same = || self.late.load(Ordering::Relaxed) == late;
+            let is_same = || self.late.load(Ordering::Acquire) == late;
             self.count.sleep(is_same);
         }
     }
@@ -197,6 +192,7 @@ impl ScopeTasks {
         self.lists[line_of_thread()].0.lock()
     }
 
+    /// Returns the first panic of an ended task whose outcome was not read.
     pub(crate) fn unread_panic(&self) -> Option<Panic> {
         if !self.count.origin.is_here() {
             return None;
