@@ -222,8 +222,7 @@ impl ParentEnd {
                 }
                 continue;
             }
-            let request = self.request.as_ref();
-            if request.is_some_and(Search::has_other_greeting) || search.has_other_greeting() {
+            if self.has_other_greeting() {
                 return Err(io::ErrorKind::InvalidData.into());
             }
         }
