@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -80,6 +81,18 @@ pub(crate) fn signal(pid: u32, signal: i32) {
     assert_eq!(failed, 0);
 }
 
+/// Stops a process, and waits until each of its threads has stopped. The signal is sent at
+/// once, and acted on a moment later: a worker could begin another task meanwhile.
+fn stop(pid: u32) {
+    signal(pid, libc::SIGSTOP);
+    let has_stopped = |thread: io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    };
+    let threads = || fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    wait_until("it stops", || threads().all(has_stopped));
+}
+
 /// Returns `true` if the process exists and is no zombie.
 pub(crate) fn is_alive(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -133,24 +146,18 @@ fn a_task_that_outlives_its_command_does_not_run_twice() {
     let pool = pool(launcher);
     let worker = pid(&pool);
     let notes = notes("outlived-notes");
-    signal(worker, libc::SIGSTOP);
+    stop(worker);
     let task = pool.submit(note, notes.clone()).unwrap();
-    // Now the call most likely lies in the socket of the stopped worker. If it is not sent
-    // yet, the task runs on the next worker.
-    thread::sleep(Duration::from_millis(300));
+    wait_until("the worker has the call", || pool.stats().idle == 0);
     signal(pid_in(&file), libc::SIGKILL);
-    let error = task.exception();
+    let error = task.exception().map(|error| error.to_string());
     signal(worker, libc::SIGCONT);
     wait_for_end(worker);
+    let error = error.expect("the worker may begin it yet");
+    let says_so = error.contains("it is not known if the task began");
+    assert!(says_so, "{error}");
     let runs = fs::read_to_string(&notes).unwrap_or_default().len();
-    match error.map(|error| error.to_string()) {
-        None => assert_eq!(runs, 1),
-        Some(error) => {
-            assert!(runs <= 1, "it ran {runs} times");
-            let says_so = error.contains("it is not known if the task began");
-            assert!(says_so, "{error}");
-        }
-    }
+    assert!(runs <= 1, "it ran {runs} times");
     let _ = (fs::remove_file(file), fs::remove_file(notes));
 }
 
@@ -200,7 +207,7 @@ fn a_worker_that_is_stopped_for_less_than_the_silence_limit_runs_its_task() {
     let (launcher, file) = apart("stopped-for-less");
     let pool = pool(launcher.silence_limit(Duration::from_secs(30)));
     let worker = pid(&pool);
-    signal(worker, libc::SIGSTOP);
+    stop(worker);
     let task = pool.submit(double, 4).unwrap();
     // Longer than a worker of this machine may take to begin a task.
     let early = task.result_timeout(Duration::from_secs(12)).cloned();

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -205,14 +205,16 @@ pub(crate) fn exists(pid: u32) -> bool {
     fs::exists(format!("/proc/{pid}")).unwrap()
 }
 
-/// The signal is sent at once, and acted on a moment later.
+/// Waits until each thread of a process has stopped. The signal is sent at once, and acted
+/// on a moment later.
 pub(crate) fn wait_until_stopped(pid: u32) {
     let deadline = Instant::now() + LIMIT;
-    let is_stopped = || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let has_stopped = |thread: io::Result<fs::DirEntry>| {
+        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
         stat.rsplit_once(") ").unwrap().1.starts_with('T')
     };
-    while !is_stopped() {
+    let threads = || fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    while !threads().all(has_stopped) {
         assert!(Instant::now() < deadline, "it is never stopped");
         std::thread::yield_now();
     }
