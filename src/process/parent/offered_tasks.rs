@@ -79,6 +79,7 @@ impl OfferedTasks {
 
     /// Returns `true` if this worker may have taken the task with this number: the status
     /// of the task's offer names this worker, or was overwritten.
+    #[inline]
     pub(super) fn may_begin(&self, task: u64, worker: usize) -> bool {
         let mut offers = self.tasks.iter();
         let offer = offers.find(|offer| offer.task.entry.number == task);

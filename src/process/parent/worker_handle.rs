@@ -264,6 +264,7 @@ impl WorkerHandle {
         is_woken
     }
 
+    #[inline]
     pub(super) fn is_asleep(&self) -> bool {
         self.end.is_asleep()
     }

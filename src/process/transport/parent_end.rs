@@ -172,6 +172,7 @@ impl ParentEnd {
     /// Returns [`InvalidData`](io::ErrorKind::InvalidData) if a task has overwritten the
     /// shared memory, or if a command has written much text and no greeting, or another
     /// greeting. Also returns the errors of the socket.
+    #[inline]
     pub(crate) fn receive_now(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.greeting.is_some() {
             return self.receive_greeting(into);
@@ -197,6 +198,7 @@ impl ParentEnd {
 
     /// Receives bytes up to the greeting. Copies the bytes that have arrived behind the
     /// greeting into `into`, and returns their number.
+    #[cold]
     fn receive_greeting(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while let Some(search) = &mut self.greeting {
             let count = self.line.receive_now(into)?;
@@ -307,6 +309,7 @@ impl ParentEnd {
 
     /// Returns `true` if the worker sleeps. A worker that does not sleep finds the offers
     /// that were made before this call, because of the fence at the end of `Offers::offer`.
+    #[inline]
     pub(crate) fn is_asleep(&self) -> bool {
         let shared = self.shared.as_ref();
         shared.is_some_and(|shared| shared.sender.bell().is_asleep())

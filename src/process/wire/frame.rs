@@ -258,6 +258,7 @@ impl Frame {
     ///
     /// Returns an error if the bytes are malformed, if they are not exactly one frame,
     /// or if the frame's payload ends with the numbers of a vector.
+    #[inline]
     pub(crate) fn only(bytes: &[u8]) -> Result<(Header, Self), ProtocolError> {
         let cut_off = || ProtocolError::new("a frame that is cut off");
         let (header, payload) = bytes.split_first_chunk().ok_or_else(cut_off)?;
