@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::settings::{Config, TaskSettings};
 use crate::completion::{Completion, PoolId};
+use crate::encoded::Encoded;
 use crate::error::Error;
 use crate::executor::{ShutdownOptions, ShutdownReport, Stats, WhenFull};
 use crate::map::{ChunkTimer, ContainedVec};
@@ -26,7 +27,10 @@ impl Pool {
         Err(unsupported())
     }
 
-    pub(super) fn encode_initializer<A, O>(_f: fn(A) -> O, _args: &A) -> Result<Vec<u8>, Error> {
+    pub(super) fn encode_initializer<A, O>(
+        _f: fn(A) -> O,
+        _args: &A,
+    ) -> Result<Arc<Encoded>, Error> {
         Err(unsupported())
     }
 

@@ -16,6 +16,7 @@ use super::executor::ProcessPoolExecutor;
 use super::launcher::Launcher;
 use super::parent::Pool;
 use super::settings::{Config, OnWorkerDeath, TaskSettings, Transport};
+use crate::encoded::Encoded;
 use crate::error::Error;
 use crate::executor::{InitializerOutcome, next_name, refuse_zeros};
 use crate::panic::{contain_drop, watch_panics};
@@ -47,7 +48,7 @@ pub struct ProcessPoolExecutorBuilder {
     current_dir: Option<PathBuf>,
     transport: Transport,
     launchers: Vec<Launcher>,
-    initialize: Option<Result<Vec<u8>, Error>>,
+    initialize: Option<Result<Arc<Encoded>, Error>>,
 }
 
 impl ProcessPoolExecutor {
@@ -456,10 +457,7 @@ impl ProcessPoolExecutorBuilder {
             launchers: self.launchers,
             #[cfg(all(feature = "mpi", target_os = "linux", not(concurrent_futures_loom)))]
             mpi: None,
-            initialize: self
-                .initialize
-                .transpose()?
-                .map(|frame| Arc::new(frame.into())),
+            initialize: self.initialize.transpose()?,
         })?;
         Ok(ProcessPoolExecutor::from_pool(pool))
     }

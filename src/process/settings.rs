@@ -59,6 +59,27 @@ pub(super) struct Config {
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 impl Config {
+    /// Returns the settings of a pool whose workers a test or a fuzz target plays.
+    #[cfg(any(test, concurrent_futures_fuzz))]
+    pub(super) fn of_played_pool(transport: Transport, max_workers: usize) -> Self {
+        Self {
+            name: "played".to_owned(),
+            max_workers,
+            max_tasks_per_child: None,
+            settings: TaskSettings::default(),
+            on_worker_death: OnWorkerDeath::FailTask,
+            queue_capacity: None,
+            record_timing: false,
+            env: Vec::new(),
+            current_dir: None,
+            transport,
+            launchers: Vec::new(),
+            #[cfg(feature = "mpi")]
+            mpi: None,
+            initialize: None,
+        }
+    }
+
     pub(super) fn has_ranks(&self) -> bool {
         #[cfg(feature = "mpi")]
         let has_ranks = self.mpi.is_some();

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::executor::MpiPoolExecutor;
+use crate::encoded::Encoded;
 use crate::error::Error;
 use crate::executor::{InitializerOutcome, ShutdownOptions, next_name, refuse_zeros};
 use crate::panic::{contain_drop, watch_panics};
@@ -46,7 +47,7 @@ pub struct MpiPoolExecutorBuilder {
     in_flight: Option<usize>,
     queue_capacity: Option<usize>,
     record_timing: bool,
-    initialize: Option<Result<Vec<u8>, Error>>,
+    initialize: Option<Result<Arc<Encoded>, Error>>,
 }
 
 impl MpiPoolExecutor {
@@ -305,10 +306,7 @@ impl MpiPoolExecutorBuilder {
             transport: Transport::Socket,
             launchers: vec![launcher],
             mpi: Some(mpi),
-            initialize: self
-                .initialize
-                .transpose()?
-                .map(|frame| Arc::new(frame.into())),
+            initialize: self.initialize.transpose()?,
         })?;
         // While this function makes the pool, the main thread may end the job. Then
         // `end_job` finds the pool and ends it, or `running` returns `None` here, or both.

@@ -27,7 +27,7 @@ use super::worker_handle::{KillReason, WorkerHandle};
 use crate::error::{End, Error};
 use crate::executor::WhenFull;
 use crate::future::TaskFuture;
-use crate::process::settings::{Config, OnWorkerDeath, TaskSettings, Transport};
+use crate::process::settings::{Config, TaskSettings, Transport};
 use crate::process::transport::{
     OfferMemory, ParentEnd, Received, Rings, WorkerReceiver, WorkerSender, ends,
 };
@@ -43,22 +43,7 @@ const NONSENSE: u64 = 0x5ca1_ab1e;
 
 /// Returns a pool that starts no thread and no worker before a task is submitted.
 pub(super) fn pool_without_threads(transport: Transport, max_workers: usize) -> Arc<Pool> {
-    let pool = Pool::new(Config {
-        transport,
-        name: "by hand".to_owned(),
-        max_workers,
-        max_tasks_per_child: None,
-        settings: TaskSettings::default(),
-        on_worker_death: OnWorkerDeath::FailTask,
-        queue_capacity: None,
-        record_timing: false,
-        env: Vec::new(),
-        current_dir: None,
-        launchers: Vec::new(),
-        #[cfg(feature = "mpi")]
-        mpi: None,
-        initialize: None,
-    });
+    let pool = Pool::new(Config::of_played_pool(transport, max_workers));
     pool.unwrap()
 }
 

@@ -22,6 +22,8 @@
 //! * A task runs once, or once more for each retry. A cancelled task never begins.
 //! * Only a task that began in a worker that died is blamed for its death.
 //! * If `cancel` or `kill` has returned `true`, the task ends so.
+//!
+//! If the variable `TRACE` is set, the driver prints the state before each step.
 
 mod acts;
 mod book;
@@ -48,7 +50,7 @@ use crate::error::End;
 use crate::executor::ShutdownOptions;
 use crate::process::fuzz_input::Input;
 use crate::process::launcher::Launcher;
-use crate::process::settings::{Config, OnWorkerDeath, TaskSettings, Transport};
+use crate::process::settings::{Config, OnWorkerDeath, Transport};
 use crate::process::wire::frame::Kind;
 use crate::sync::thread_id;
 
@@ -86,20 +88,11 @@ impl Driver {
         let max_workers = 1 + usize::from(kind >> 4) % 3;
         let initializer = frame(Kind::Initialize, 0, &[0; 16]);
         let pool = Pool::new(Config {
-            transport,
-            name: "played".to_owned(),
-            max_workers,
             max_tasks_per_child: (has(2) && has(3)).then_some(2),
-            settings: TaskSettings::default(),
             on_worker_death,
             queue_capacity: (has(4)).then_some(3),
-            record_timing: false,
-            env: Vec::new(),
-            current_dir: None,
-            launchers: Vec::new(),
-            #[cfg(feature = "mpi")]
-            mpi: None,
             initialize: (has(5) && has(6)).then(|| Arc::new(initializer.into())),
+            ..Config::of_played_pool(transport, max_workers)
         });
         let pool = pool.expect("there is memory");
         let launchers = match is_launched {

@@ -91,13 +91,14 @@ impl Pool {
     pub(in crate::process) fn encode_initializer<A, O>(
         f: fn(A) -> O,
         args: &A,
-    ) -> Result<Vec<u8>, Error>
+    ) -> Result<Arc<Encoded>, Error>
     where
         A: Serialize + DeserializeOwned,
         O: InitializerOutcome,
     {
         let call = Call::initializer(f)?;
-        initialize_frame(call, args).map_err(unencodable)
+        let frame = initialize_frame(call, args).map_err(unencodable)?;
+        Ok(Arc::new(frame.into()))
     }
 
     /// Queues a task, after the caller has checked that the pool is open. If the queue is

@@ -109,12 +109,7 @@ impl Supervisor {
         state.is_asleep = true;
         let rest = begin_rest(&mut state, self.naps);
         drop(state);
-        match rest {
-            Rest::UntilMessage => watched.iter().for_each(|worker| worker.watch.arm()),
-            Rest::Nap(_) => watched.iter().for_each(|worker| worker.watch.nap(false)),
-            Rest::Burst => watched.iter().for_each(|worker| worker.watch.nap(true)),
-            Rest::UntilPolled => {}
-        }
+        rest.ask_for_wakeups(&watched);
         self.is_due |= rest.is_over(&watched);
         Phase::Asleep(watched, rest)
     }

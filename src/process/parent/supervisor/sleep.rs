@@ -108,6 +108,17 @@ impl Rest {
         }
     }
 
+    /// Tells the workers which of their messages end the rest.
+    pub(in super::super) fn ask_for_wakeups(self, watched: &[Watched]) {
+        let watches = watched.iter().map(|worker| &worker.watch);
+        match self {
+            Self::UntilMessage => watches.for_each(Watch::arm),
+            Self::Nap(_) => watches.for_each(|watch| watch.nap(false)),
+            Self::Burst => watches.for_each(|watch| watch.nap(true)),
+            Self::UntilPolled => {}
+        }
+    }
+
     /// Returns `true` if the rest must end at once. The supervisor has just told the
     /// workers which messages end the rest.
     pub(in super::super) fn is_over(self, watched: &[Watched]) -> bool {
@@ -203,12 +214,7 @@ pub(in super::super) fn sleep(
             false => spin::poll(is_any_ready),
         };
     if !is_found {
-        match rest {
-            Rest::UntilMessage => watches().for_each(Watch::arm),
-            Rest::Nap(_) => watches().for_each(|watch| watch.nap(false)),
-            Rest::Burst => watches().for_each(|watch| watch.nap(true)),
-            Rest::UntilPolled => {}
-        }
+        rest.ask_for_wakeups(watched);
         if rest.is_over(watched) {
             limit = Some(Duration::ZERO);
         }
