@@ -145,6 +145,28 @@ fn a_task_that_has_begun_cannot_be_declined() {
     assert!(task.died());
 }
 
+#[test]
+fn a_task_whose_call_was_asked_for_cannot_be_declined() {
+    let (pool, [mut worker, mut other]) = PoolByHand::new();
+    let task = pool.submit_call(100 << 10, None);
+    let offer = worker.take().unwrap();
+    assert_eq!(worker.request(), (Kind::LongTask, 1));
+    pool.scan();
+    pool.hear(&mut worker, Kind::Fetch, 1);
+    pool.hear(&mut worker, Kind::Declined, offer);
+    assert_eq!(other.take(), None);
+    assert!(matches!(
+        pool.kill_reason(&worker),
+        Some(KillReason::Misbehaved(_))
+    ));
+    pool.end(&worker);
+    assert!(!task.is_done());
+    assert!(
+        other.take().is_some(),
+        "its worker has ended, and did not begin it"
+    );
+}
+
 /// The pool must not rely on a worker's own record of its last offer: a task may have
 /// overwritten the record, also with the number of another offer.
 #[test]
