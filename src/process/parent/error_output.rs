@@ -23,6 +23,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio, write};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::stderr;
 
+use super::escaped::escaped;
 use crate::sync::Mutex;
 use crate::sys::wake_fd::WakeFd;
 
@@ -103,26 +104,13 @@ impl Drop for ErrorOutput {
     }
 }
 
-/// Returns the last non-empty lines of a text, or `None` if the text has no such line.
-/// Escapes the characters that steer a terminal or turn the direction of the text, because
-/// the caller may print the lines.
+/// Returns the last non-empty lines of a text, [`escaped`], or `None` if the text has no such line.
 pub(super) fn last_lines(text: &str) -> Option<String> {
     let lines = text.lines().map(str::trim_end);
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
     let first = lines.len().saturating_sub(LINES);
-    let lines = lines[first..].join(" | ");
-    let mut escaped = String::with_capacity(lines.len());
-    for character in lines.chars() {
-        match character {
-            '\t' => escaped.push(' '),
-            '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                escaped.extend(character.escape_default());
-            }
-            _ if character.is_control() => escaped.extend(character.escape_default()),
-            _ => escaped.push(character),
-        }
-    }
-    Some(escaped).filter(|lines| !lines.is_empty())
+    let lines = escaped(&lines[first..].join(" | "));
+    Some(lines).filter(|lines| !lines.is_empty())
 }
 
 impl Shared {

@@ -20,6 +20,7 @@ mod by_hand;
 mod collector;
 mod command;
 mod error_output;
+mod escaped;
 #[cfg(any(test, concurrent_futures_fuzz))]
 pub(super) mod fuzz;
 mod launched;

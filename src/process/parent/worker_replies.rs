@@ -4,6 +4,7 @@
 
 use std::time::Instant;
 
+use super::escaped::escaped;
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
 use super::queued_task::Answered;
@@ -67,7 +68,8 @@ impl Pool {
                     // A worker that is a child of the command lives on after the command,
                     // and may begin a task when the pool has read its last message.
                     let is_command = is_here && process.pid == handle.process.pid();
-                    (launched.pid, launched.host) = (process.pid, process.host);
+                    launched.pid = process.pid;
+                    launched.host = escaped(&process.host);
                     let is_direct = is_command && process.maker == std::process::id();
                     // MPI loses no message of a rank, because the whole job ends if a rank
                     // dies.
@@ -91,6 +93,7 @@ impl Pool {
             Reply::Refused(_) | Reply::InitializeFailed(_)
                 if matches!(handle.activity, WorkerState::Leaving) => {}
             Reply::Refused(why) if handle.launched.is_some() => {
+                let why = escaped(&why);
                 match handle.is_rank() {
                     // Killing an MPI rank would end the whole MPI job. `Exit` makes the
                     // rank leave the pool.

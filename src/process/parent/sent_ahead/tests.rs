@@ -591,3 +591,10 @@ fn a_task_that_was_killed_does_not_come_back_by_an_older_recall() {
     assert!(played.events.try_iter().any(is_killed));
     drop(first);
 }
+
+/// The name comes from another host, and an error that the user prints may quote it.
+#[test]
+fn the_name_of_a_host_steers_no_terminal() {
+    let (played, [_task]) = Played::with_tasks_by("far\u{1b}[2J", 0);
+    assert_eq!(played.pool.stats().launchers[0].hosts, ["far\\u{1b}[2J"]);
+}
