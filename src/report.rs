@@ -6,7 +6,13 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
+/// The largest number of errors in a chain whose messages a report contains.
+const MOST: usize = 128;
+
 /// The text of an error and of its chain of causes.
+///
+/// A report has the messages of at most 128 errors of a chain, because an error may be its
+/// own cause.
 ///
 /// Most errors cannot be sent to another process, but the text of an error can. A task that
 /// returns `Result<T, Report>` can use `?` on any type that implements
@@ -80,6 +86,10 @@ impl Report {
         let mut lines = vec![error.to_string()];
         let mut cause = error.source();
         while let Some(error) = cause {
+            if lines.len() == MOST {
+                lines.push("more causes, which the report leaves out".to_owned());
+                break;
+            }
             lines.push(error.to_string());
             cause = error.source();
         }

@@ -63,3 +63,30 @@ fn it_becomes_an_error_with_sources_again() {
     assert_eq!(format!("{plain:?}"), CHAIN.join("\n  because "));
     assert_eq!(plain.to_string(), CHAIN[0]);
 }
+
+/// An error that is its own cause.
+#[derive(Debug)]
+struct Endless;
+
+impl fmt::Display for Endless {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("again")
+    }
+}
+
+impl Error for Endless {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&Self)
+    }
+}
+
+#[test]
+fn a_chain_without_an_end_is_cut_off_with_a_remark() {
+    let report = Report::from(Endless);
+    let mut chain: Vec<_> = report.chain().collect();
+    assert_eq!(
+        chain.pop(),
+        Some("more causes, which the report leaves out")
+    );
+    assert_eq!(chain, ["again"; 128]);
+}
