@@ -141,9 +141,7 @@ fn run(command: &str, tree: &Path, seconds: &str) -> Output {
     Command::new("timeout")
         .args(["--kill-after=5", seconds, "bash", "-c", command])
         .current_dir(tree)
-        // The dependencies are built there already; cargo keeps the packages of two folders
-        // apart.
-        .env("CARGO_TARGET_DIR", tree.join("../.."))
+        .env("CARGO_TARGET_DIR", tree.with_file_name("target"))
         .output()
         .expect("bash is here")
 }
