@@ -367,6 +367,13 @@ impl Pool {
             handle.progress = None;
             state.idle.push(number);
             if let Some(offered) = &mut state.offered {
+                // If a task has forged this message, the worker has not looked yet if it
+                // still has the offer, or not recorded yet that the task begins. In the
+                // first case it finds that the offer is revoked. After `Fetch` there may be
+                // a later offer in the slot.
+                if offered.keeps(offer) {
+                    offered.offers.revoke(offer);
+                }
                 offered.free_slot(offer);
             }
             task

@@ -167,6 +167,35 @@ fn a_task_whose_call_was_asked_for_cannot_be_declined() {
     );
 }
 
+#[test]
+fn a_task_that_the_memory_names_as_begun_cannot_be_declined() {
+    let (pool, [mut worker, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = worker.take().unwrap();
+    pool.scan();
+    worker.begin_unsaid(1);
+    pool.hear(&mut worker, Kind::Declined, offer);
+    assert_eq!(other.take(), None);
+    pool.end(&worker);
+    assert!(task.died());
+}
+
+/// A task of the worker has forged the message `Declined` for the offer that the worker has
+/// taken next.
+#[test]
+fn an_offer_that_was_declined_in_the_name_of_its_worker_runs_once() {
+    let (pool, [mut worker, mut other]) = PoolByHand::new();
+    let task = pool.submit();
+    let offer = worker.take().unwrap();
+    pool.scan();
+    pool.hear(&mut worker, Kind::Declined, offer);
+    let taken = other.take().unwrap();
+    assert!(!worker.begin(offer), "the pool has revoked it");
+    assert!(other.begin(taken));
+    pool.hear(&mut other, Kind::Returned, 1);
+    pool.assert_ran(&task);
+}
+
 /// The pool must not rely on a worker's own record of its last offer: a task may have
 /// overwritten the record, also with the number of another offer.
 #[test]

@@ -24,7 +24,7 @@ use crate::process::launcher::Launcher;
 use crate::process::settings::{TaskSettings, Transport};
 use crate::process::transport::ParentEnd;
 use crate::process::wire::frame::{Kind, bare};
-use crate::process::wire::message::{ReadyOn, ready_on};
+use crate::process::wire::message::{ReadyOn, ready_on, refused};
 use crate::sys::{channel, current_process};
 
 /// The time that a test waits for a cancel.
@@ -597,4 +597,15 @@ fn a_task_that_was_killed_does_not_come_back_by_an_older_recall() {
 fn the_name_of_a_host_steers_no_terminal() {
     let (played, [_task]) = Played::with_tasks_by("far\u{1b}[2J", 0);
     assert_eq!(played.pool.stats().launchers[0].hosts, ["far\\u{1b}[2J"]);
+}
+
+#[test]
+fn the_reason_for_which_a_host_refuses_steers_no_terminal() {
+    let launcher = Launcher::command(["ssh"]);
+    let (pool, _events, [(mut worker, process)]) = pool_of_launched(&launcher);
+    worker.write_all(&refused("\u{1b}[2J")).unwrap();
+    pool.read_replies(&mut pool.lock(), 0);
+    process.kill_and_wait();
+    let left_out = pool.stats().launchers[0].left_out.clone();
+    assert_eq!(left_out.as_deref(), Some("\\u{1b}[2J"));
 }

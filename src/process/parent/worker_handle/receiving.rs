@@ -282,10 +282,11 @@ impl WorkerHandle {
             (WorkerState::Busy(in_flight), Fetch) if in_flight.entry.number == task => {
                 in_flight.offer.is_some() && in_flight.started.is_none() && in_flight.written == 0
             }
-            // A worker that has asked for the call, of which a part may be sent, has no
-            // choice any more.
             (WorkerState::Busy(in_flight), Declined) if in_flight.offer == Some(task) => {
-                in_flight.started.is_none() && in_flight.written == 0
+                // A worker that the pool has begun to send the call to, or that has recorded
+                // the begin of the task, does not decline the task.
+                let has_begun = self.has_begun_last(in_flight.entry.number);
+                in_flight.started.is_none() && in_flight.written == 0 && !has_begun
             }
             (WorkerState::Busy(in_flight), Declined) => in_flight.started.is_none(),
             (WorkerState::Idle, Started | Fetch) => may_begin(task),
