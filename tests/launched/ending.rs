@@ -3,7 +3,6 @@
 
 use std::env;
 use std::fs;
-use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -16,6 +15,7 @@ use crate::engines::children;
 use crate::fixture::{Gate, double, hold};
 use crate::launcher::{pid, pool, script, start_again};
 use crate::relaying::{note, notes};
+use crate::stopped::has_stopped;
 
 list! {
     the_end_of_a_command_fails_the_begun_task_alone,
@@ -81,16 +81,9 @@ pub(crate) fn signal(pid: u32, signal: i32) {
     assert_eq!(failed, 0);
 }
 
-/// Stops a process, and waits until each of its threads has stopped. The signal is sent at
-/// once, and acted on a moment later: a worker could begin another task meanwhile.
 fn stop(pid: u32) {
     signal(pid, libc::SIGSTOP);
-    let has_stopped = |thread: io::Result<fs::DirEntry>| {
-        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('T')
-    };
-    let threads = || fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    wait_until("it stops", || threads().all(has_stopped));
+    wait_until("it stops", || has_stopped(pid));
 }
 
 /// Returns `true` if the process exists and is no zombie.
@@ -183,7 +176,7 @@ fn a_stopped_worker_is_given_up_after_the_silence_limit() {
     let begun = pool.submit(hold, (gate.port(), 1)).unwrap();
     gate.wait_for(1);
     let worker = pool.stats().pids[0];
-    signal(worker, libc::SIGSTOP);
+    stop(worker);
     let stopped = Instant::now();
     let error = begun.exception().unwrap();
     // The pings that fill the socket meanwhile are no sign of life.
@@ -291,7 +284,7 @@ fn a_stopped_command_is_ended_by_a_shutdown() {
     let (launcher, file) = apart("stopped-command");
     let pool = pool(launcher);
     assert_eq!(*pool.submit(double, 4).unwrap().result().unwrap(), 8);
-    signal(pid_in(&file), libc::SIGSTOP);
+    stop(pid_in(&file));
     pool.shutdown();
 }
 

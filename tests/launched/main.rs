@@ -12,6 +12,8 @@
 
 #[path = "../contract/by_main.rs"]
 mod by_main;
+#[path = "../contract/stopped.rs"]
+mod stopped;
 
 mod ahead;
 mod ending;

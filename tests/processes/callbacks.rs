@@ -262,8 +262,7 @@ alone! {
         for executor in executors {
             assert_goes_on(&executor);
             let worker = only_worker(&executor);
-            send(worker, rustix::process::Signal::STOP);
-            wait_until_stopped(worker);
+            stop(worker);
             let future = executor.submit(double, 1).unwrap();
             let stats = executor.stats();
             assert_eq!((stats.queued, stats.running), (1, 0));

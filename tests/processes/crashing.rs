@@ -228,7 +228,7 @@ alone! {
     fn a_worker_that_dies_while_much_is_being_sent_hangs_nothing() {
         let executor = pool_by_socket(1);
         let own = *value(&executor.submit(pid, ()).unwrap());
-        send(own, Signal::STOP);
+        stop(own);
         let big = vec![7_u8; 16 << 20];
         let length = executor.submit(|bytes: Vec<u8>| bytes.len(), big).unwrap();
         assert!(!length.running() && !length.cancel(), "it is being sent");

@@ -134,7 +134,7 @@ alone! {
     fn a_worker_that_does_not_go_is_ended() {
         let executor = pool(1);
         let own = *value(&executor.submit(pid, ()).unwrap());
-        send(own, Signal::STOP);
+        stop(own);
         executor.shutdown();
         assert!(!exists(own));
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use concurrent_futures::{Error, ProcessFuture, ProcessPoolExecutor, Transport, WorkerDeath};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+use crate::stopped::has_stopped;
 
 pub(crate) use crate::gate::{Gate, LIMIT, hold};
 
@@ -205,16 +207,11 @@ pub(crate) fn exists(pid: u32) -> bool {
     fs::exists(format!("/proc/{pid}")).unwrap()
 }
 
-/// Waits until each thread of a process has stopped. The signal is sent at once, and acted
-/// on a moment later.
-pub(crate) fn wait_until_stopped(pid: u32) {
+/// Stops a process, and waits until it has stopped.
+pub(crate) fn stop(pid: u32) {
+    send(pid, Signal::STOP);
     let deadline = Instant::now() + LIMIT;
-    let has_stopped = |thread: io::Result<fs::DirEntry>| {
-        let stat = fs::read_to_string(thread.unwrap().path().join("stat")).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('T')
-    };
-    let threads = || fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    while !threads().all(has_stopped) {
+    while !has_stopped(pid) {
         assert!(Instant::now() < deadline, "it is never stopped");
         std::thread::yield_now();
     }

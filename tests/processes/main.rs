@@ -27,6 +27,8 @@ mod by_sockets;
 mod fixture;
 #[path = "../gate/mod.rs"]
 mod gate;
+#[path = "../contract/stopped.rs"]
+mod stopped;
 
 mod callbacks;
 mod crashing;

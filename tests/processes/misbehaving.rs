@@ -120,8 +120,7 @@ alone! {
     fn a_task_that_was_sent_to_a_stopped_worker_goes_on_elsewhere() {
         let executor = pool(1);
         let stopped = *value(&executor.submit(pid, ()).unwrap());
-        send(stopped, Signal::STOP);
-        wait_until_stopped(stopped);
+        stop(stopped);
         let future = executor.submit(pid, ()).unwrap();
         assert_ne!(*value(&future), stopped);
         assert_goes_on(&executor);
@@ -133,9 +132,8 @@ alone! {
         let busy = executor.submit(linger, ()).unwrap();
         wait_until_running(&busy);
         for pid in executor.stats().pids {
-            send(pid, Signal::STOP);
-            // Before that, the other signal might end it first.
-            wait_until_stopped(pid);
+            // A worker that has not stopped yet may be ended by the other signal.
+            stop(pid);
         }
         executor.terminate_workers();
         assert!(matches!(error(&busy), Error::Killed(_)));

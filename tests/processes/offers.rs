@@ -297,8 +297,7 @@ alone! {
             value(future);
         });
         let stopped = *value(&executor.submit(pid, ()).unwrap());
-        send(stopped, Signal::STOP);
-        wait_until_stopped(stopped);
+        stop(stopped);
         for n in 0..10 {
             assert_eq!(*value(&executor.submit(double, n).unwrap()), 2 * n);
         }

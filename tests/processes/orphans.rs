@@ -46,7 +46,7 @@ fn is_a_parent() {
     }
     println!("worker {own}");
     if order == "ends without a drop" {
-        send(own, Signal::STOP);
+        stop(own);
         executor.shutdown_with(concurrent_futures::ShutdownOptions::new().wait(false));
         executor.terminate_workers();
         std::process::exit(0);
@@ -77,7 +77,7 @@ fn outlives_its_parent(order: &str, stops: bool) -> bool {
     let worker = Pid::from_raw(worker.unwrap()).unwrap();
     if order != "ends without a drop" {
         if stops {
-            rustix::process::kill_process(worker, Signal::STOP).unwrap();
+            stop(worker.as_raw_nonzero().get().unsigned_abs());
         }
         parent.kill().unwrap();
     }

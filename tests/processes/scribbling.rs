@@ -242,8 +242,7 @@ alone! {
     fn a_worker_that_is_slow_to_read_a_long_argument_is_not_ended() {
         let executor = pool_by_shared_memory(1);
         let worker = *value(&executor.submit(pid, ()).unwrap());
-        send(worker, Signal::STOP);
-        wait_until_stopped(worker);
+        stop(worker);
         let future = executor.submit(|bytes: Vec<u8>| bytes.len(), vec![1; 32 << 20]).unwrap();
         // The pool asks half a second after it has sent a task.
         thread::sleep(Duration::from_millis(700));

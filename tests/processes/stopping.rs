@@ -41,8 +41,7 @@ alone! {
             assert_goes_on(&executor);
             let pid = executor.stats().pids[0];
             let worker = Pid::from_raw(pid as i32).unwrap();
-            kill_process(worker, Signal::STOP).unwrap();
-            wait_until_stopped(pid);
+            stop(pid);
             let sent = executor.submit(double, 1).unwrap();
             let pending = executor.submit(double, 2).unwrap();
             pending.add_done_callback(move |_| {
