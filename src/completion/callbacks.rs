@@ -1,5 +1,6 @@
-//! The callbacks of a task. Each callback runs once. The callbacks run in the order in
-//! which they were added, and, with the exceptions below, no callback runs inside another.
+//! The callbacks of a task. Each callback runs at most once. The callbacks run in the order
+//! in which they were added, and, with the exceptions below, no callback runs inside
+//! another.
 //!
 //! # The notifier
 //!
@@ -19,10 +20,11 @@
 //! # Why never nested
 //!
 //! The head of `nested_callbacks.rs` says why a callback does not run inside another, and
-//! names the first two exceptions. The third exception: a callback waits for the callbacks
-//! of another task, but the thread of the waiting callback has itself queued these
-//! callbacks to run later. Then the callbacks of that other task, and no others, run inside
-//! the waiting callback, because otherwise the wait would never end ([`Task::notify_now`]).
+//! names the first three exceptions. The fourth exception: a callback waits for the
+//! callbacks of another task, but the thread of the waiting callback has itself queued
+//! these callbacks to run later. Then the callbacks of that other task, and no others, run
+//! inside the waiting callback, because otherwise the wait would never end
+//! ([`Task::notify_now`]).
 
 use std::cell::RefCell;
 
@@ -37,7 +39,8 @@ use crate::sys::fork::Origin;
 
 impl Task {
     /// Adds a callback, which runs when the task is done. If the task is done and all its
-    /// earlier callbacks have run, runs `callback` now, on the calling thread.
+    /// earlier callbacks have run, runs `callback` now, on the calling thread. In a forked
+    /// child, drops `callback` if another thread held the lock of the rare box at the fork.
     pub(crate) fn add_callback(&self, callback: Callback) {
         let Some(mut rare) = self.rare() else {
             return contain_drop(callback);
@@ -125,7 +128,7 @@ impl Task {
     }
 
     /// Resigns as the notifier, and wakes the threads and wakers that wait for the
-    /// callbacks.
+    /// callbacks. Drops an unwanted value.
     fn callbacks_are_done(&self, mut rare: MutexGuard<'_, RareFields>) {
         rare.notifier = None;
         let wakers = rare.wakers.take();

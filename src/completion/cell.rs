@@ -5,7 +5,7 @@
 //! first holds the job (the function with its arguments) and later the outcome. Behind the
 //! header, job and outcome each begin at the first address that their own alignment allows.
 //! So the future, which knows the type of the value but not the type of the job, finds the
-//! outcome. Only the table of functions in the header knows both types.
+//! outcome. The table of functions in the header knows both types.
 //!
 //! # The owner of the storage
 //!
@@ -13,35 +13,36 @@
 //!
 //! * *The job* of a pending task belongs to no thread. A thread that will call the job owns
 //!   the job once it has made the task running (by a compare-and-swap, unless it has the
-//!   only reference to the task). A thread that will end
-//!   the task without a call owns the job once it has set the flag ENDING; it then drops
-//!   the job or takes the job out of the storage. A remote task, which a worker in another
-//!   process runs, keeps its job in the storage until the task ends, because the pool may
-//!   have to send the job's encoded call more than once. Only the pool that has *claimed*
-//!   the task reads the call (`remote_end.rs`).
+//!   only reference to the task). A thread that will end the task without a call owns the
+//!   job once it has set the flag ENDING; it then drops the job or takes the job out of the
+//!   storage. A remote task, which a worker in another process runs, keeps its job in the
+//!   storage until the task ends, because the pool may have to send the job's encoded call
+//!   more than once. Only the pool that has *claimed* the task reads the call
+//!   (`remote_end.rs`).
 //! * *The outcome* is written by the owner of the job, before the transition to a final
 //!   state. After the transition, threads only read the outcome, until the owner of the
-//!   value moves it out or drops it. The owner is the future, once the callbacks are done,
-//!   or the last callback, if `TaskFuture::then` added it. If the future was dropped (the
-//!   flag HANDLE is not set), the owner is the thread that runs the task's notification, or
-//!   the thread that ran the last callback.
+//!   value moves it out or drops it. Once the callbacks are done, the owner is the future.
+//!   If `TaskFuture::then` added a last callback, this callback is the owner. If the future
+//!   was dropped before the callbacks were done (the flag HANDLE is not set), the owner is
+//!   the thread that runs the task's notification, or, if there are callbacks, the thread
+//!   that runs the last of them.
 //!
 //! So dropping the last reference to a task only frees memory and runs no user code. The
 //! one exception is a task that never ends, for example in a forked child: dropping its
-//! last reference also drops its job, if the job was not called.
+//! last reference also drops its job, if the job was not called, and its callbacks and
+//! wakers.
 //!
 //! # Tasks that borrow
 //!
-//! A task of a scope has a job or a value that borrows from the function that opened the
-//! scope. The type of a `TaskWith` has no lifetime, so the code that uses a task keeps
-//! these rules:
+//! The job and the value of a task in a scope may borrow data from outside the scope. The
+//! type of a `TaskWith` has no lifetime, so the code that uses a task keeps these rules:
 //!
 //! * A task that borrows has a scope guard (`scope_guard.rs`) in its job.
 //! * The scope does not end before the task's scope guard is dropped.
-//! * When the scope guard is dropped, the job was dropped, the callbacks have run, and the
-//!   value was dropped or belongs to the future. The future's type has the scope's
-//!   lifetime, so no safe code can use the future after the scope. A leaked future leaks
-//!   its value.
+//! * When the scope guard is dropped, the job was called or dropped, the callbacks have
+//!   run, and the value was dropped or belongs to the future. The future's type has the
+//!   scope's lifetime, so no safe code can use the future after the scope. A leaked future
+//!   leaks its value.
 //! * After the drop of the scope guard, besides the future only entries of queues and of
 //!   the scope's lists, or a thread's own reference to the task, may remain. Such a
 //!   reference only reads the word and frees memory, and never touches borrowed data.
@@ -203,7 +204,8 @@ impl<X> TaskWith<X> {
 
     /// Returns `true` in the process that created the task, and `false` in a forked child.
     /// In the child the task keeps the state it had at the fork, unless it is the task of a
-    /// promise and the child starts, ends or cancels it.
+    /// promise and the child starts, ends or cancels it. Also returns `true` in a child of
+    /// a fork that [`Origin`](crate::sys::fork::Origin) does not count.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
         self.header().birth.is_here()

@@ -45,8 +45,8 @@
 //! a promise is found only if `Promise::run` sets the promise, because otherwise it is
 //! unknown which thread will set the promise. A cycle through a task that has not begun is
 //! not found, because any worker might begin the task. A wait for several tasks does not
-//! use the list. It ends early only if none of the tasks can end while the waiting thread
-//! blocks (`needs_this_thread`).
+//! use the list. It ends early only if perhaps none of the tasks can end while the waiting
+//! thread blocks (`needs_this_thread`).
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
@@ -188,8 +188,9 @@ mod tests {
     use super::*;
     use crate::sys::fork::tests::is_true_in_a_fork;
 
-    /// A wait of the parent may be entered during the fork, and ends in the child too: it
-    /// ran user code that has forked. The child's waits have the same numbers.
+    /// User code inside a wait of the parent may fork. Then this wait ends in the child
+    /// too, and must not remove a wait that the child has entered since, although the
+    /// numbers of the two waits may be equal.
     #[test]
     fn a_wait_that_was_entered_before_a_fork_removes_no_wait_of_the_child() {
         Origin::new().expect("there is memory");

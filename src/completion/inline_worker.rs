@@ -58,7 +58,7 @@ pub(crate) fn as_inline_worker<R>(
     f()
 }
 
-/// Returns `true` if the calling thread is a worker of this pool.
+/// Returns `true` if a wait on the calling thread may run tasks of the pool `pool_id`.
 #[inline]
 pub(super) fn is_registered_for(pool_id: PoolId) -> bool {
     with_hooks(pool_id, |_| ()).is_some()

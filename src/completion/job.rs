@@ -28,13 +28,14 @@ pub(crate) trait Job<T>: Sized {
     /// The functions of the task's pool if the task is *remote*, that is, if a worker in
     /// another process makes the call. `None` if a thread of this process makes the call.
     /// The job of a remote task is not called in this process: `settle` ends the task with
-    /// the worker's decoded answer or with an error.
+    /// the worker's decoded answer or with an error, unless `fail` or a cancel ends it
+    /// before a worker starts it.
     const REMOTE: Option<&'static Remote> = None;
 
     fn call(self) -> T;
 
-    /// Tells the pool that the job will not be called. `cancelled` is `true` if the task
-    /// was cancelled, and `false` if the task failed because its pool broke.
+    /// Tells the pool that a cancel (`cancelled` is `true`) or `fail` (`cancelled` is
+    /// `false`) ends the task, so that the job will not be called.
     fn on_withdrawn(&self, cancelled: bool);
 
     /// Drops the function and its arguments, and catches the panics of both drops.

@@ -8,7 +8,7 @@
 //! memory is used again only when the block is full and all its tasks are freed.
 //!
 //! The whole block stays allocated as long as a future or a queue entry refers to one of
-//! its tasks. So a block is small: it has 512 bytes, in which about 10 small tasks fit.
+//! its tasks. So a block is small: it has 512 bytes, in which 4 to 10 small tasks fit.
 //! (Larger blocks do not help: blocks of 16 KiB did not make W1 faster than blocks of 1
 //! KiB.)
 //!
@@ -29,10 +29,11 @@
 //! | a thread frees a task after the owner has left | one more than before | that thread, at 0 |
 //!
 //! If the block is full and all its tasks are already freed, the owner does not leave the
-//! block, but takes memory from its start again. Consider a thread that waits for each
-//! task, and drops the task's future, before it submits the next task. This thread mostly
-//! stays in one block. It takes a new block only if the worker of the last task has not yet
-//! dropped its reference to that task.
+//! block. It sets `freed` back to 0, and takes memory from the block's start again.
+//! Consider a thread that waits for each task, and drops the task's future, before it
+//! submits the next task. This thread mostly stays in one block. It takes a new block only
+//! if the block is full and the worker of the last task has not yet dropped its reference
+//! to that task.
 //!
 //! # Code that runs inside
 //!
@@ -43,7 +44,8 @@
 //! # A forked child
 //!
 //! A forked child has a copy of all blocks, but the only owner in the child is the thread
-//! that forked. The blocks of the other owners are never freed in the child.
+//! that forked. The blocks that other threads owned at the fork are never freed in the
+//! child.
 
 use std::alloc::Layout;
 use std::cell::Cell;

@@ -4,9 +4,10 @@
 //!
 //! * The *worker's end*, [`Task`], is held by an executor's queue and has no type
 //!   parameters. An executor runs the task through this end, or ends the task without
-//!   calling its job (the function with its arguments). The task of a promise has no job:
-//!   the promise ends the task.
-//! * The *caller's end*, `TaskFuture`, waits, reads and cancels. Each task has one
+//!   calling its job (the function with its arguments). A task that [`Completion::new`]
+//!   creates, such as the task of a promise, has no job: the code that created the task
+//!   ends it.
+//! * The *caller's end*, `TaskFuture`, waits, reads and cancels. Each task has at most one
 //!   `TaskFuture`, the task's *handle*. A handle is not `Clone`, so only the owner of the
 //!   handle can move the value out, which makes [`Completion::take`] sound.
 //!
@@ -18,34 +19,38 @@
 //! ```text
 //!               start                    finish, settle
 //!   Pending ─────────────▶ Running ─────────────────────▶ Finished
-//!      │  settle, fail (a pool that broke) ──────────────────▲
+//!      │  settle, fail ──────────────────────────────────────▲
 //!      └────────────▶ Cancelled
 //!           cancel
 //! ```
 //!
 //! A process pool *claims* a pending task before it offers or sends the task to its
-//! workers. A claimed task becomes `Running` only when a worker reports that it started the
-//! task. If the worker dies before that, or if the pool *recalls* the task (takes it back
-//! before a worker starts it), the pool *releases* the task: it is pending and unclaimed
-//! again. So a claimed task can be cancelled only after its pool has released it.
+//! workers. A claimed task becomes `Running` when a worker reports that it has started the
+//! task. If a worker ends that may have started the task, the task fails, or becomes
+//! `Running` and waits for a retry. If a worker ends that has certainly not started the
+//! task, or if the pool *recalls* the task (takes it back before a worker starts it), the
+//! pool *releases* the task: it is pending and unclaimed again. (A task whose call several
+//! workers in a row did not survive reading fails instead.) So a claimed task can be
+//! cancelled only after its pool has released it.
 //!
 //! Each transition is one compare-and-swap on the task's *word*: 64 bits with the state and
 //! the flags (`word.rs` has the table). A detached task is the exception: its future was
-//! dropped and no other thread can reach it, so a plain store changes its word. A thread
-//! that ends a task without calling its job sets the flag ENDING first. If the task has a
-//! rare box (`rare.rs`), which holds callbacks and wakers, the thread that makes a
-//! transition holds the box's lock meanwhile. (`claim` and `release` need no lock.) After
-//! the transition, this thread does the steps in the last column of the table below, from
-//! left to right, without the box's lock. (`settle_quietly` may leave the notification to
-//! another thread.)
+//! dropped, and only the worker that runs the task can reach it, so a plain store changes
+//! its word. A thread that ends a task without calling its job sets the flag ENDING first.
+//! If the task has a rare box (`rare.rs`), which holds callbacks and wakers, the thread
+//! that makes a transition holds the box's lock meanwhile. (`claim` and `release` need no
+//! lock.) After the transition, the thread does what the last column of the table below
+//! says, from left to right, without the box's lock. (`settle_quietly` may leave the
+//! notification to another thread.)
 //!
 //! | transition | made by | what follows |
 //! |---|---|---|
-//! | `start` | a worker, also inside a wait; a promise; a process pool | a worker's thread calls the job |
-//! | `finish` (`finish_unwatched`, `end`) | the worker that called the job | wakes waiters; runs the notification |
-//! | `settle` | a promise, an inline executor, or a process pool with an answer or an error | as after `finish` |
-//! | `fail` | a pool that broke, if the task is pending | as after `finish` |
-//! | `cancel` | any thread, if the task is pending | as after `finish` |
+//! | `start_here` | a worker, also inside a wait | calls the job |
+//! | `start` | a promise, a process pool, or an inline executor that records times | nothing: `settle` ends the task |
+//! | `finish` (`finish_unwatched`, `end`) | the worker that called the job | wakes waiters; runs the notification (`finish_unwatched`: nothing) |
+//! | `settle` | a promise, an inline executor, a map whose batch was refused, or a process pool with an answer or an error | as after `end` |
+//! | `fail` | a pool that broke, or a scope without memory for the task's stack, if the task is pending | as after `end` |
+//! | `cancel` | any thread, if the task is pending | as after `end` |
 //!
 //! *Waiters* are threads in `wait`. The [`Notification`] is the user code that must run
 //! when a task ends: first the wakers, then the `Drop` of a job that was not called, and
@@ -60,10 +65,11 @@
 //! # The owner of the value
 //!
 //! The value belongs to the `TaskFuture`, which lends the value, moves it out, or drops it.
-//! If the future is dropped before all callbacks have run, the value is *unwanted*: the
-//! thread that runs the task's notification, or its last callback, drops the value. So
-//! dropping the last reference to a task, at either end, only frees memory and runs no user
-//! code (`cell.rs` names one exception).
+//! If the future is dropped before the callbacks are done, the value is *unwanted*. Then
+//! the thread that runs the task's notification drops the value, or, if there are
+//! callbacks, the thread that runs the last of them. So dropping the last reference to a
+//! task, at either end, only frees memory and runs no user code (`cell.rs` names one
+//! exception).
 
 mod birth;
 mod callbacks;
@@ -139,8 +145,8 @@ unsafe impl<T: Send> Sync for Completion<T> {}
 // A `Completion` never pins the value: the value may move in and out.
 impl<T> Unpin for Completion<T> {}
 
-/// The outcome that a task refused, in most cases because it had already ended, and the
-/// task's state.
+/// The state of a task that refused an outcome, in most cases because the task had already
+/// ended, and the refused outcome.
 pub(crate) type Refused<T> = (State, Result<T, Error>);
 
 impl<T: 'static> Completion<T> {
@@ -171,7 +177,8 @@ impl<T> Completion<T> {
     }
 
     /// Takes the job back out of a task that the pool refused. Returns `None` if a worker
-    /// that waits for the task's scope has begun the task already.
+    /// that waits for the task's scope has already begun the task, or has ended it without
+    /// a call.
     ///
     /// # Safety
     ///
@@ -229,8 +236,8 @@ impl<T> Completion<T> {
     ///
     /// # Errors
     ///
-    /// Returns the value if the task has a callback or a waker, or if the task is done
-    /// already.
+    /// Returns the value if the task has a callback or a waker, or if
+    /// [`settle`](Self::settle) would refuse the outcome.
     pub(crate) fn settle_quietly(
         &self,
         value: T,
@@ -276,7 +283,7 @@ impl<T> Completion<T> {
         self.state() == State::Finished && unsafe { self.lend() }.is_err()
     }
 
-    /// Moves the outcome out of a task whose callbacks are done.
+    /// Moves the outcome out of the task.
     ///
     /// # Safety
     ///
@@ -293,9 +300,9 @@ impl<T> Completion<T> {
     }
 
     /// Gives up the value when the future is dropped: clears the flag HANDLE, and releases
-    /// the future's reference. Drops the value now if the task is done and all its
-    /// callbacks have run. Otherwise the thread that runs the task's notification, or its
-    /// last callback, drops the value.
+    /// the future's reference. Drops the value now if the callbacks are done. Otherwise the
+    /// thread that runs the task's notification drops the value, or, if there are
+    /// callbacks, the thread that runs the last of them.
     ///
     /// # Safety
     ///

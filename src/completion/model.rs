@@ -31,10 +31,10 @@ fn with_two_preemptions(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// The memory of a task, which the model sends to another thread to free it.
+/// The memory of a task, which a model may send to another thread to free it.
 struct Sent(Memory);
 
-// SAFETY: only the receiving thread uses the memory.
+// SAFETY: only the thread that has the `Sent` uses the memory.
 unsafe impl Send for Sent {}
 
 impl Sent {
@@ -83,9 +83,9 @@ impl Log {
     }
 }
 
-/// After the wait, this thread sees what the task wrote elsewhere, and reads the value. Then
-/// each of the two threads drops its reference, and the second of them frees the task only
-/// after both have used it for the last time.
+/// After the wait, this thread sees what the task wrote outside its own memory, and reads
+/// the value. Then each of the two threads drops its reference, and the second of them
+/// frees the task only after both have used it for the last time.
 #[test]
 fn a_waiter_wakes_and_reads_the_value() {
     loom::model(|| {
@@ -103,7 +103,8 @@ fn a_waiter_wakes_and_reads_the_value() {
         // ORDERING: relaxed, as the store.
         assert_eq!(written.load(Ordering::Relaxed), 1);
         assert_eq!(read(&task).expect("it ended well"), 7);
-        // Before the join, which would order the other thread's last use.
+        // Drop the reference before the join, because the join would order the other
+        // thread's last use.
         drop(task);
         running.join().expect("no panic");
     });
@@ -347,7 +348,8 @@ fn a_task_is_run_once_by_its_worker_or_by_who_waits_for_it() {
     });
 }
 
-/// A job that returns itself as its value, and writes a digit when it is dropped.
+/// A job that returns itself as its value. Its drop, as a job or as a value, writes a
+/// digit.
 struct Drops(Arc<Log>, usize);
 
 impl Drop for Drops {
@@ -576,8 +578,8 @@ fn the_end_of_a_scope_counts_each_task_once() {
     });
 }
 
-/// Another thread adds a task to the scope while this thread waits for the scope, and does
-/// not run the task. The waiting thread runs it, even if it had found the scope's lists
+/// Another thread adds a task to the scope, but does not run it, while this thread waits
+/// for the scope. The waiting thread runs the task, even if it had found the scope's lists
 /// empty before.
 #[test]
 fn a_scope_runs_a_task_that_is_added_while_it_waits() {
@@ -838,7 +840,8 @@ fn of_two_callbacks_that_wait_for_each_other_one_is_refused() {
 }
 
 /// A block has two tasks. Another thread frees one of them, while the owner frees the other
-/// and goes on to the next block. `loom` reports a block that is freed twice or not at all.
+/// and takes memory for a third task, from this block or from a new one. `loom` reports a
+/// block that is freed twice or not at all.
 #[test]
 fn the_last_of_a_block_frees_it() {
     loom::model(|| {

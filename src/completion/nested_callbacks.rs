@@ -6,10 +6,12 @@
 //! may complete a third task, and so on. Nested calls would make the stack as deep as that
 //! chain is long. So a callback that completes other tasks only queues their callbacks. The
 //! thread runs the queued callbacks when the callbacks of the current task have returned.
-//! There are two exceptions. A callback that is added to a task whose callbacks are done
-//! runs at once, even inside another callback. If a callback waits, and its thread itself
-//! ends tasks inside this wait, the callbacks of those tasks run inside the wait
-//! ([`without_callback_queue`]).
+//! There are three exceptions. First, a callback that is added to a task whose callbacks
+//! are done runs at once, even inside another callback. Second, inside a callback the
+//! thread may run code that perhaps waits for the callbacks of the tasks that it ends: a
+//! task that runs inside a wait, a task of an inline executor, a scope, or a shutdown. The
+//! callbacks of these tasks run at once ([`without_callback_queue`]). Third, a thread that
+//! has already dropped its thread locals has no queue, and runs all callbacks at once.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -72,8 +74,8 @@ fn set_has_queue(has_queue: bool) {
     let _ = HAS_QUEUE.try_with(|place| place.set(has_queue));
 }
 
-/// Runs the callbacks of a task. If the thread is inside a callback, they run after that
-/// callback, and otherwise now.
+/// Appends the callbacks of a task to the thread's queue, or runs them now if the thread
+/// has no queue.
 pub(super) fn run_or_enqueue(callbacks: Callbacks) {
     let mut callbacks = Some(callbacks);
     // A thread that is ending may have destroyed its queue already. Such a thread runs the
@@ -169,8 +171,7 @@ pub(crate) fn without_callback_queue<R>(f: impl FnOnce() -> R) -> R {
 struct Suspended;
 
 impl Suspended {
-    /// Suspends the queue. Returns `None` if the thread is not inside a callback, which is
-    /// the usual case.
+    /// Suspends the queue. Returns `None` if the thread has no queue.
     fn enter() -> Option<Self> {
         let suspended = QUEUES.try_with(|queues| {
             let queues = &mut *queues.borrow_mut();

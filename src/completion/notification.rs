@@ -55,7 +55,8 @@ impl Notification {
     pub(crate) fn is_due(&self) -> bool {
         let is_foreign = |task: &Task| {
             // SAFETY: the closure is called only if `drops_value` is `true`. Then the value
-            // belongs to this thread, and only `notify`, which runs later, drops the value.
+            // belongs to the thread that has this notification, and only `notify`, which
+            // consumes it, drops the value.
             let error = unsafe { task.error() };
             task.value_needs_drop() || error.is_some()
         };
@@ -65,8 +66,9 @@ impl Notification {
             || (self.drops_value && self.task.as_ref().is_some_and(is_foreign))
     }
 
-    /// Runs the user code. If the current thread is inside a callback, the task's callbacks
-    /// run after that callback, and otherwise now.
+    /// Runs the user code. If the current thread has a queue of callbacks
+    /// (`nested_callbacks.rs`), appends the task's callbacks to the queue, and otherwise
+    /// runs them now.
     pub(crate) fn notify(self) {
         self.wakers.wake();
         if let Some(job) = self.job {

@@ -52,8 +52,8 @@ pub(super) struct RareFields {
     /// The callback that runs after all other callbacks, including those that callbacks
     /// add.
     pub(super) last: Option<Callback>,
-    /// `None` until the task is done. Then the thread that runs the callbacks or will run
-    /// them, until the callbacks are done.
+    /// The thread that runs the callbacks of a done task, or will run them. `None` before
+    /// the task is done, and once the callbacks are done.
     pub(super) notifier: Option<ThreadId>,
     pub(super) wakers: Wakers,
     /// The number of waits for the task without a deadline. Used for remote tasks only.

@@ -21,7 +21,8 @@ impl RemoteEnd {
         Self { task, is_claimed }
     }
 
-    /// `Pending -> Claimed`. Returns `false` if the task is no longer pending.
+    /// `Pending -> Claimed`. Returns `false` if the task is no longer pending, or if a
+    /// thread is ending it.
     pub(crate) fn claim(&mut self) -> bool {
         let is_claimed = self.task.claim();
         self.is_claimed |= is_claimed;

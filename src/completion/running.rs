@@ -91,8 +91,9 @@ impl Task {
         hooks.entry_was_stale();
     }
 
-    /// Calls the job (the function with its arguments) of a task that the caller started.
-    /// Then runs the *notification*: the wakers, callbacks and drops that follow the end.
+    /// Calls the job (the function with its arguments) of a task that the caller started,
+    /// and ends the task. Then runs the *notification*: the wakers, callbacks and drops
+    /// that follow the end.
     #[inline]
     fn run_started(self, hooks: &(impl WorkerHooks + ?Sized), leaves_entry: bool) {
         // SAFETY: the caller started the task.
@@ -150,8 +151,8 @@ impl Task {
         Some((failed, scope_guard))
     }
 
-    /// Runs a task to which the worker has the only reference, so that no other thread sees
-    /// the task's state.
+    /// Runs a task to which the worker has the only reference, so no other thread sees the
+    /// task's state.
     fn run_detached(self, hooks: &impl WorkerHooks) {
         self.pass_unseen(|word| word.started_by(None));
         // SAFETY: this thread started the task just now, and no other thread can reach the
@@ -183,10 +184,10 @@ impl Task {
         }
     }
 
-    /// `Running -> Finished`, if the task's future exists, no thread may be parked for the
-    /// task, and no rare box (callbacks, wakers, times) is attached. Otherwise returns the
-    /// task unchanged. The write to the task's [`Word`] that finishes the task also
-    /// releases the worker's reference, so this thread does not touch the task afterwards.
+    /// `Running -> Finished`, if the task's future exists, no thread has set WAITER, and
+    /// the task has no rare box (callbacks, wakers, times). Otherwise returns the task
+    /// unchanged. The write to the task's [`Word`] that finishes the task also releases the
+    /// worker's reference, so this thread does not touch the task afterwards.
     #[inline]
     fn finish_unwatched(self) -> Option<Self> {
         let finish = |word: Word| {

@@ -9,7 +9,7 @@
 //! The sum is needed once, by the thread that waits for the end of the scope. That thread
 //! *freezes* each line: it sets the flag FROZEN in the line and adds the line's value to
 //! the sum. A thread that finds FROZEN when it changes a line was too late for the sum, so
-//! it changes the counter `left` as well. So each task that enters or leaves is counted
+//! it changes the counter `left` as well. So each entry and each leave of a task is counted
 //! once, in the sum or in `left`. The waiting thread adds the sum to `left` last. From then
 //! on `left` is the number of tasks, and the thread that brings `left` to 0 wakes the
 //! waiting thread.
@@ -59,9 +59,9 @@ pub(super) fn line_of_thread() -> usize {
 }
 
 /// Returns the address by which the thread that waits for the scope parks. The address is
-/// not inside the scope, because the scope may be freed before the wake-up. Its memory may
-/// then contain a lock. Threads that wait for that lock park by an address in this memory,
-/// and the wake-up would reach them.
+/// not inside the scope, because the scope may be freed before the wake-up. The freed
+/// memory may then contain a lock. Threads that wait for that lock park by an address in
+/// this memory, and the wake-up would wake them.
 fn key(scope: *const ScopeCount) -> usize {
     static KEYS: [u8; 64] = [0; 64];
     let key = scope.addr() / align_of::<ScopeCount>() % KEYS.len();

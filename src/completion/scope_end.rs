@@ -3,17 +3,17 @@
 //! A task is counted before any thread can start it (`scope_count.rs`), and counts as ended
 //! when its [`ScopeGuard`] is dropped. The job holds the guard until the job is called or
 //! withdrawn. Then the guard moves to the thread that ends the task, or to the task's
-//! [`Notification`](super::Notification). The guard is dropped last: by then the job is
-//! dropped, the callbacks have run, and a value without a future was dropped. After that,
-//! only the value of a future may still borrow from outside the scope, and the future
-//! cannot outlive the scope.
+//! [`Notification`](super::Notification). The guard is dropped last: by then the job was
+//! called or dropped, the callbacks have run, and a value without a future was dropped.
+//! After that, only the value of a future may still borrow from outside the scope, and the
+//! future cannot outlive the scope.
 //!
 //! The scope keeps lists of its tasks, because a worker that waits for the end of the scope
 //! runs the tasks that have not begun. The worker goes list by list, and runs each list in
 //! the order of submission. Each thread adds its tasks to one of the lists, which it shares
-//! with some of the other threads. The waiting worker marks each list, under the list's
+//! with some of the other threads. The waiting thread marks each list, under the list's
 //! lock, before it reads the list. A thread that adds a task to a marked list wakes the
-//! waiting worker. So the waiting worker sees each task, including tasks that are added
+//! waiting thread. So the waiting thread sees each task, including tasks that are added
 //! later.
 
 use std::collections::VecDeque;
@@ -48,7 +48,7 @@ struct List(Mutex<Untried>);
 
 /// The contents of one list: tasks that the waiting thread has not yet tried to run.
 struct Untried {
-    /// The tasks in the order of submission. Some of them may have ended.
+    /// The tasks in the order in which they were added. Some of them may have ended.
     tasks: VecDeque<Task>,
     /// The length of this list at which `add` removes all ended tasks.
     limit: usize,
@@ -116,7 +116,8 @@ impl ScopeTasks {
     ///
     /// If there is no memory for a task's stack, this function tries again for a while. If
     /// no other worker has begun the task by then, the task fails with a panic, which the
-    /// scope reports like a panic of the task. Otherwise the wait might never end.
+    /// scope reports like a panic of the task. If the task did not fail, the wait might
+    /// never end.
     ///
     /// In a forked child, this function returns at once. This is sound, because no thread
     /// of the child uses what the tasks borrow, and the child never drops the lists of
@@ -165,6 +166,7 @@ impl ScopeTasks {
                 }
                 continue;
             }
+            // ORDERING: acquire pairs with the release in `add`.
             let is_same = || self.late.load(Ordering::Acquire) == late;
             self.count.sleep(is_same);
         }

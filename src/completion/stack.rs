@@ -1,10 +1,11 @@
 //! Stack space for tasks that run inside waits.
 //!
-//! A worker that waits for a task that has not begun runs the task on the worker's own
-//! stack. That task may wait for another task, and so on. In a debug build a chain of 1,000
-//! such tasks would overflow the thread's stack and end the program. So before a thread
-//! runs a task inside a wait, it switches to another stack segment if too little of the
-//! current stack is left (with the crate `stacker`).
+//! A worker of a thread pool that waits without a deadline for a pending task of the same
+//! pool runs this task on the worker's own stack. This task may wait for another task, and
+//! so on. In a debug build a chain of 1,000 such tasks would overflow the thread's stack
+//! and end the program. So before a thread runs a task inside a wait, it switches to
+//! another stack segment if too little of the current stack is left (with the crate
+//! `stacker`).
 //!
 //! A task of a thread pool has at least the pool's stack size, at the bottom of a worker's
 //! stack and also inside a wait. The switch to a new segment costs system calls. The

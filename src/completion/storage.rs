@@ -2,7 +2,7 @@
 //! its value.
 //!
 //! The job is the function with its arguments. Behind the task's header lies one storage,
-//! which contains the job until the call, and afterwards the outcome: a value or an error.
+//! which first contains the job, and later the outcome: a value or an error.
 
 use std::alloc::Layout;
 use std::marker::PhantomData;
@@ -127,7 +127,7 @@ impl<J: Job<T>, T, const HEADER: usize> TypesOf<J, T, HEADER> {
     ///
     /// # Safety
     ///
-    /// Like [`call`](Self::call).
+    /// The same as for `TaskWith::call` (`cell.rs`).
     #[inline]
     unsafe fn call_here(task: NonNull<()>) -> Called {
         // SAFETY: the caller started the task, so the job belongs to the caller.

@@ -1,4 +1,6 @@
-//! The transitions of a task. The call of its job is in `running.rs`.
+//! The transitions of a task. The call of its job is in `running.rs`. So are
+//! `finish_unwatched`, the end of a task that no thread watches, and the plain stores that
+//! change the word of a detached task.
 //!
 //! A transition is one compare-and-swap on the task's word. If the task has a rare box
 //! (`rare.rs`), which holds callbacks and wakers, the thread that makes the transition
@@ -18,8 +20,8 @@ use crate::state::State;
 use crate::sync::{ThreadId, thread_id, unpark_all, yield_now};
 use crate::timing::Timing;
 
-/// The largest number of times that one call of `cancel` asks the task's pool, which has
-/// claimed the task in order to send it to a worker, to make the task pending again.
+/// The largest number of times that one call of `cancel` asks the pool that has claimed the
+/// task to make the task pending again.
 const RECALLS: usize = 3;
 
 impl Task {
@@ -47,7 +49,8 @@ impl Task {
 
     /// `Pending | Claimed -> Running`, for a task that
     /// [`settle`](super::Completion::settle) ends. Returns `false` if the task already runs
-    /// or has ended, or if a thread is ending it.
+    /// or has ended, or if a thread is ending it. In a forked child, also returns `false`
+    /// if another thread held the lock of the task's rare box at the fork.
     pub(crate) fn start(&self) -> bool {
         self.start_by(None, Self::can_start)
     }
@@ -105,9 +108,10 @@ impl Task {
     }
 
     /// `Pending -> Cancelled`. If the task is claimed, first asks the task's pool to make
-    /// it pending again. Returns `None` if the task does not become pending. In a forked
-    /// child, also returns `None` if the task belongs to a pool of the parent, or if
-    /// another thread held the lock of the task's rare box at the fork.
+    /// it pending again. Returns `None` if the task does not become pending, or if another
+    /// thread ends it first. In a forked child, also returns `None` if the task belongs to
+    /// a pool of the parent, or if another thread held the lock of the task's rare box at
+    /// the fork.
     pub(crate) fn cancel(&self) -> Option<Notification> {
         if (self.pool_id() != NO_POOL && !self.is_here()) || self.is_locked_for_ever() {
             return None;
@@ -128,8 +132,7 @@ impl Task {
     }
 
     /// `Pending -> Finished` with an error. Returns `None` if the task is no longer
-    /// pending, because only its runner or its process pool may end a running or claimed
-    /// task.
+    /// pending: `fail` ends no claimed or running task.
     pub(crate) fn fail(&self, error: Error) -> Option<Notification> {
         let job = self.withdraw_pending(false)?;
         // SAFETY: `withdraw_pending` set ENDING and moved the job out of the storage.
@@ -143,11 +146,13 @@ impl Task {
         self.update(|word| word.is_free().then(|| word.with(ENDING)))
     }
 
-    /// Sets the flag ENDING on a pending task, and takes the task's job out of the storage.
+    /// Sets the flag ENDING on a pending task, takes the task's job out of the storage, and
+    /// tells the job's pool. `cancelled` is the argument of [`Withdrawn::on_withdrawn`].
+    /// Returns `None` if the task is no longer pending, or if another thread was ending it.
     fn withdraw_pending(&self, cancelled: bool) -> Option<Box<dyn Withdrawn>> {
         if self.begin_ending_of_pending().is_err() {
-            // Another thread may be ending the task. Wait for that thread, so that the task
-            // has ended when this function returns.
+            // Another thread may be ending the task. Wait for that thread, so that `cancel`
+            // and `fail` return only after the end.
             self.wait_for_ending();
             return None;
         }

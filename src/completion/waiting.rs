@@ -101,9 +101,10 @@ impl Task {
     ///
     /// Returns `Timeout` at the deadline. Without a deadline, returns `WouldDeadlock` in
     /// three cases: the task waits for the calling thread, directly or through other tasks
-    /// (`deadlock.rs`); the calling thread is the collector of the task's pool; or too
-    /// little stack is left to run the task or its callbacks. In a fork of the task's
-    /// process, returns an error at once unless the task has reached `until`.
+    /// (`deadlock.rs`); the calling thread is the collector of the task's pool, and the
+    /// task is not done; or too little stack is left to run the task or its callbacks. In a
+    /// fork of the task's process, returns an error at once unless the task has reached
+    /// `until`.
     #[inline]
     pub(crate) fn wait(&self, until: Until, deadline: Option<Instant>) -> Result<(), Error> {
         if until.reached(self.word()) {
@@ -176,8 +177,9 @@ impl Task {
 
     /// Polls the task's word for a moment. Between the polls the thread first pauses and
     /// later yields (`spin.rs`). If the task is remote, the thread also reads the answers
-    /// of the pool's workers, and runs a finalizer that the pool hands to it. Returns
-    /// `true` if the task reached `until`.
+    /// of the pool's workers ([`Remote::poll`](super::job::Remote::poll) names an
+    /// exception), and runs a finalizer that the pool hands to it. Returns `true` if the
+    /// task reached `until`.
     fn is_soon(&self, until: Until) -> bool {
         let Some(remote) = self.remote() else {
             return spin::poll(|| until.reached(self.word()));
@@ -257,10 +259,10 @@ impl Task {
         until.reached(self.word())
     }
 
-    /// Returns `true` if the task is not done and cannot end while the calling thread
-    /// blocks. There are three cases: the calling thread runs the task, the calling thread
-    /// is the collector of the task's pool (see [`mark_collector_of`]), or this process is
-    /// a fork of the task's process.
+    /// Returns `true` if the task is not done, and perhaps cannot end while the calling
+    /// thread blocks. There are three cases: the calling thread runs the task, the calling
+    /// thread is the collector of the task's pool (see [`mark_collector_of`]), or this
+    /// process is a fork of the task's process.
     pub(crate) fn needs_this_thread(&self) -> bool {
         let word = self.word();
         let runs_here = || word.runner() == Some(thread_id());
@@ -268,10 +270,10 @@ impl Task {
         !word.is_done() && (runs_here() || comes_here())
     }
 
-    /// Called when the calling thread polls an `.await` of this task. Returns `true` if the
-    /// task, or its callbacks, cannot end unless the calling thread continues. A thread
-    /// that blocks until the `.await` is ready, as in `block_on`, would block for ever.
-    /// Returns `false` inside a waker, because a waker does not block.
+    /// Called when the calling thread polls an `.await` of this task. Returns `true` if
+    /// perhaps the task, or its callbacks, cannot end unless the calling thread continues.
+    /// Then a thread that blocks until the `.await` is ready, as in `block_on`, might block
+    /// for ever. Returns `false` inside a waker, because a waker does not block.
     pub(crate) fn await_would_deadlock(&self) -> bool {
         !is_waking() && (self.is_notifying_here() || self.needs_this_thread())
     }

@@ -9,7 +9,7 @@
 //! |---|---|---|---|
 //! | pending | 000 | the job | `start`, `claim`, or, once ENDING is set, a final transition |
 //! | claimed | 001 | the job, which only the claiming pool may use | `start`, `release`, `settle` |
-//! | running | 010 | if a thread of this process calls the job: nothing, and after the call the outcome; if `settle` ends the task: the job | the runner, or `settle` |
+//! | running | 010 | if a thread of this process calls the job: nothing, and after the call the outcome; if `settle` ends the task: the job | `finish`, or `settle` |
 //! | finished | 100 | the outcome, until it is moved out or dropped | - |
 //! | cancelled | 101 | nothing | - |
 //!
@@ -18,15 +18,16 @@
 //!
 //! | flag | set by | meaning | cleared by |
 //! |---|---|---|---|
-//! | WAITER | a thread that is about to park | the thread that ends the task must unpark the threads that parked by the task's address | never: a stale WAITER costs one needless unpark |
+//! | WAITER | a thread that is about to park | the thread that ends the task, or its callbacks, must unpark the threads that parked by the task's address | never: a stale WAITER costs only needless unparks |
 //! | RARE | a thread that first uses the task's rare box (`rare.rs`), under the box's lock | the task starts and ends only under the box's lock | never |
 //! | UNNOTIFIED | a thread that adds a callback, under the rare box's lock | the task has callbacks that have not returned | the thread that runs the callbacks, under the rare box's lock |
 //! | HANDLE | the creation of the task | the future was not dropped: the value belongs to the future, or to the code that consumed it | the drop of the future |
 //! | ENDING | a thread that ends a task without calling its job | only that thread may use the storage | that thread's transition to a final state |
-//! | FINALIZER | a thread that hands a finalizer (`rare.rs`) to a waiter, under the rare box's lock | a waiter must take the finalizer and run it | the waiter that looks for the finalizer |
+//! | FINALIZER | a thread that hands a finalizer (`rare.rs`) to a waiter, under the rare box's lock | a waiter must look for the finalizer, and run it if no other waiter has taken it | the waiter that looks for the finalizer |
 //!
 //! The *runner* is the id of the thread that runs the task's function or decodes the task's
-//! value. The runner is 0 if no thread does so now.
+//! value. The runner is 0 if no thread of this process does so now, or if the task is
+//! detached: no other thread can read the word of a detached task.
 
 use std::fmt;
 
@@ -120,8 +121,8 @@ impl Word {
         self.0 & (STATE | ENDING.0) == PENDING.0
     }
 
-    /// Returns `true` if the task is pending, has no flags set, and the worker's reference
-    /// is the only reference: then no other thread can reach the task.
+    /// Returns `true` if the task is pending, has no flags set, and has only one reference.
+    /// Then only the thread that has this reference can reach the task.
     #[inline]
     pub(super) fn is_detached(self) -> bool {
         self.0 & LOW_HALF == PENDING.0 | REFERENCE

@@ -1,4 +1,4 @@
-//! Functions that both the thread pool and the process pool use.
+//! Functions that several kinds of executors use.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;

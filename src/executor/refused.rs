@@ -37,7 +37,7 @@ impl<F, A> TrySubmitError<F, A> {
     }
 
     /// Drops the function and its arguments, catches a panic of their `Drop`, and returns
-    /// the error. The `submit` and `spawn` of thread pools, scopes and inline executors use
+    /// the error. The `submit` methods of thread pools, scopes and inline executors use
     /// this method, because they do not give a refused call back to the caller.
     pub(crate) fn drop_call(self) -> Error {
         let (f, args) = self.call;

@@ -64,7 +64,8 @@ impl ShutdownOptions {
     }
 
     /// Sets whether the shutdown cancels the tasks that have not begun. The callbacks of
-    /// these tasks run in the thread that shuts down the executor.
+    /// these tasks run in the thread that shuts down the executor. A worker of a thread
+    /// pool may also cancel such a task, and then runs the task's callbacks itself.
     ///
     /// ```
     /// use concurrent_futures::ShutdownOptions;
@@ -122,7 +123,8 @@ impl ShutdownOptions {
         self.timeout
     }
 
-    /// Returns the deadline of a wait that begins now, or `None` if the wait has no limit.
+    /// Returns the deadline of a wait that begins now. Returns `None` if the wait has no
+    /// limit, or a limit beyond the largest `Instant`.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.limit()
             .and_then(|limit| Instant::now().checked_add(limit))

@@ -28,8 +28,8 @@ pub struct Stats {
     pub idle: usize,
     /// The number of tasks that wait for a worker, or that a worker is about to begin.
     pub queued: usize,
-    /// The number of tasks whose function runs, of tasks that wait for a retry, and in a
-    /// process pool, of tasks whose values are being decoded.
+    /// The number of tasks whose function runs. In a process pool, tasks that wait for a
+    /// retry, and tasks whose answer is not decoded yet, are included.
     pub running: usize,
     /// The number of tasks that returned, including the tasks that returned an `Err`.
     pub finished: u64,

@@ -73,8 +73,7 @@ impl TaskOptions {
     /// with [`Error::TimeLimit`](crate::Error::TimeLimit). The limit is not exact: the
     /// function may run a millisecond longer, and longer still on a busy machine. The time
     /// in which a panic prints its message and its backtrace, or in which a result is
-    /// encoded, counts as well. The pool does
-    /// not kill processes that the task has started
+    /// encoded, counts as well. The pool does not kill processes that the task has started
     /// ([recipe](crate::recipes#a-hard-limit-around-foreign-code)).
     ///
     /// ```
@@ -143,7 +142,7 @@ impl TaskOptions {
     }
 }
 
-/// A view of an executor. All tasks that are submitted to the view have the view's
+/// A view of an executor. All tasks that are submitted through the view have the view's
 /// [`TaskOptions`].
 ///
 /// The view borrows the executor, and is itself an [`Executor`](crate::Executor). Use a

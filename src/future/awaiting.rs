@@ -19,17 +19,17 @@ use crate::state::State;
 /// value.
 ///
 /// A `TaskAwait` is ready when the task is done and the task's callbacks have run. A poll
-/// returns [`Error::WouldDeadlock`] if the task or its callbacks cannot end before the
-/// polling thread continues: this thread runs the task, decodes its value, runs one of
-/// its callbacks, or runs an initializer of the task's thread pool, or it is the thread
-/// on which the task's process pool decodes values and runs callbacks. Some async
-/// runtimes poll inside the call of a waker. A poll inside a waker returns `Pending`
-/// instead of this error, because a waker does not block the thread. A poll on a worker
-/// of the task's own thread pool runs a task that has not begun [inside the
-/// poll](crate#in-a-task-that-waits). It returns [`Error::WouldDeadlock`] if too little
+/// returns [`Error::WouldDeadlock`] if perhaps the task or its callbacks cannot end before
+/// the polling thread continues. That is so if this thread runs the task, decodes its
+/// value, runs one of its callbacks, or runs an initializer of the task's thread pool. It
+/// is also so on the thread on which the task's process pool decodes values and runs
+/// callbacks. Some async runtimes poll inside the call of a waker. A poll inside a waker
+/// returns `Pending` instead of this error, because a waker does not block the thread. A
+/// poll on a worker of the task's own thread pool runs a task that has not begun [inside
+/// the poll](crate#in-a-task-that-waits). It returns [`Error::WouldDeadlock`] if too little
 /// stack is left for the task or its callbacks. Dropping the `TaskAwait` also drops the
-/// [`TaskFuture`], which does not cancel the task. A poll after the poll that returned
-/// the task's value or error returns [`Error::InvalidState`].
+/// [`TaskFuture`], which does not cancel the task. A poll after the poll that returned the
+/// task's value or error returns [`Error::InvalidState`].
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;
@@ -50,9 +50,9 @@ pub struct TaskAwait<T, E> {
 /// task's value.
 ///
 /// A `TaskAwaitRef` is ready when the task is done. A poll returns [`Error::WouldDeadlock`]
-/// in the same cases as a poll of a [`TaskAwait`], except in the task's own callbacks,
-/// because the task is already done when its callbacks run. Dropping the `TaskAwaitRef` has
-/// no effect on the task.
+/// in the same cases as a poll of a [`TaskAwait`], except the cases that concern the task's
+/// callbacks, because the task is already done when its callbacks run. Dropping the
+/// `TaskAwaitRef` has no effect on the task.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

@@ -20,9 +20,9 @@ use crate::timing::Timing;
 /// the task's value is `Send`, and `Sync` if the value is `Send` and `Sync`.
 ///
 /// **Dropping the future** does not cancel the task. If the task and its callbacks are
-/// done, dropping the future also drops the value. Otherwise the thread that ends the task,
-/// or that runs its last callback, drops the value. In both cases a panic of the value's
-/// `Drop` is caught.
+/// done, dropping the future also drops the value. Otherwise the value is dropped when the
+/// task has ended and its callbacks have run, usually by the thread that ends the task. In
+/// both cases a panic of the value's `Drop` is caught.
 ///
 /// **Memory.** Small tasks that the same thread submits share blocks of 512 bytes of
 /// memory. On 64-bit systems a task that
@@ -88,14 +88,14 @@ impl<T, E> TaskFuture<T, E> {
         unsafe { &*handle }
     }
 
-    /// Lends the outcome (the value or the error), or returns `InvalidState` if the task
-    /// has no outcome yet. Marks a panic as read, because a scope resumes the panic of one
-    /// of its tasks only if the program has not read that panic.
+    /// Lends the value. Returns the task's error if the task has one, and another error if
+    /// the task is not done. Marks a panic as read, because a scope resumes the panic of
+    /// one of its tasks only if the program has not read that panic.
     pub(super) fn lend(&self) -> Result<&T, Error> {
         self.peek().inspect_err(Error::mark_read)
     }
 
-    /// Lends the outcome without marking a panic as read.
+    /// Like [`lend`](Self::lend), but does not mark a panic as read.
     fn peek(&self) -> Result<&T, Error> {
         // SAFETY: the outcome is moved out or dropped only when `take`, `then` or `drop`
         // has consumed the task's only handle, which the returned reference borrows, and
@@ -208,7 +208,7 @@ impl<T, E> TaskFuture<T, E> {
         unsafe { self.take() }
     }
 
-    /// Returns the value if the task and its callbacks are done.
+    /// Returns the outcome (the value or the error) if the task and its callbacks are done.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -267,7 +267,8 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Timeout`] if the task is not done within `timeout`.
+    /// Returns [`Error::Timeout`] if the task is not done within `timeout`, or another
+    /// error of the wait itself, for example in a forked child.
     pub fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error> {
         self.wait_for(timeout)?;
         Ok(self.lend().err())
@@ -294,7 +295,7 @@ impl<T, E> TaskFuture<T, E> {
         self.completion.state() == State::Cancelled
     }
 
-    /// Returns `true` if the task's function runs at this moment.
+    /// Returns `true` if the task has begun and is not done, even while it waits for a retry.
     ///
     /// ```
     /// use concurrent_futures::promise;
@@ -330,7 +331,7 @@ impl<T, E> TaskFuture<T, E> {
     }
 
     /// Returns the times at which the task was queued, started and finished, if the
-    /// pool records them.
+    /// executor records them.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -347,9 +348,9 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Drops the future without cancelling the task.
     ///
-    /// The method does the same as dropping the future, but the call shows the intent. If
-    /// the task of a detached future panics, the panic hook reports the panic. The end of a
-    /// [`Scope`](crate::Scope) also resumes the first such panic of the scope's tasks.
+    /// The method does the same as dropping the future, but shows the intent. If the task
+    /// panics, the panic hook reports the panic. The end of a [`Scope`](crate::Scope) also
+    /// resumes the first unread panic of its tasks.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -365,9 +366,9 @@ impl<T, E> TaskFuture<T, E> {
 
     /// Cancels the task if it has not begun.
     ///
-    /// Returns `true` if this call or an earlier call cancelled the task. A cancelled task
-    /// never runs. A task that already runs is not cancelled, and continues to run. The
-    /// call that cancels the task wakes the threads that wait for the task, drops the
+    /// Returns `true` if the task was cancelled, by this call or before it. A cancelled
+    /// task never runs. A task that already runs is not cancelled, and continues to run.
+    /// The call that cancels the task wakes the threads that wait for the task, drops the
     /// function and its arguments, and runs the task's callbacks before it returns. If the
     /// caller is a callback of another task, these callbacks run after the caller has
     /// returned.
@@ -402,11 +403,11 @@ impl<T, E> TaskFuture<T, E> {
     ///
     /// Each callback runs once, usually in the thread that ends or cancels the task. The
     /// callbacks run in the order in which they were added. If the task is already done,
-    /// the callback runs at once in the calling thread, or, if earlier callbacks still
-    /// run, after these in their thread. If a callback panics, the panic hook reports the
-    /// panic, and the other callbacks still run. If a callback completes another task,
-    /// the callbacks of that task run after this callback has returned, so that a long
-    /// chain of callbacks needs no deep stack.
+    /// the callback runs at once in the calling thread, or, if earlier callbacks still run,
+    /// after these in their thread. If a callback panics, the panic hook reports the panic,
+    /// and the other callbacks still run. If a callback completes another task, the
+    /// callbacks of that task run after this callback has returned, unless this callback
+    /// waits for them. So a long chain of callbacks needs no deep stack.
     ///
     /// The value must be `Sync`, because the callback shares the value with the holder
     /// of the future. [`then`](Self::then) does not need a `Sync` value.
@@ -436,11 +437,10 @@ impl<T, E> TaskFuture<T, E> {
     /// Passes the outcome (the value or the error) to `callback` when the task is done and
     /// all other callbacks have run.
     ///
-    /// `callback` runs in the thread that ends or cancels the task. If the task and its
-    /// callbacks are already done, `callback` runs at once in the calling thread.
-    /// `callback` owns the value, so the value need not be `Sync` or `Clone`. To get a
-    /// future for the result of `callback`, let `callback` set a
-    /// [`promise`](crate::promise()).
+    /// `callback` usually runs in the thread that ends or cancels the task. If the task and
+    /// its callbacks are already done, `callback` runs at once in the calling thread. It
+    /// owns the value, so the value need not be `Sync` or `Clone`. To get a future for the
+    /// result of `callback`, let `callback` set a [`promise`](crate::promise()).
     ///
     /// ```
     /// use std::cell::Cell;

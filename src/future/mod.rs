@@ -87,8 +87,8 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Timeout`] if the task is not done within `timeout`, and the errors
-    /// of [`result`](Self::result).
+    /// Returns [`Error::Timeout`] if the task is not done within `timeout`, or an error of
+    /// [`result`](Self::result).
     fn result_timeout(&self, timeout: Duration) -> Result<&Self::Output, Error>;
 
     /// Waits for the task and returns the task's value; see [`TaskFuture::into_result`].
@@ -179,7 +179,7 @@ pub trait Future: Waitable {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::Timeout`] if the task is not done within `timeout`.
+    /// Returns the errors of [`TaskFuture::exception_timeout`].
     fn exception_timeout(&self, timeout: Duration) -> Result<Option<Error>, Error>;
 
     /// Cancels the task if it has not begun; see [`TaskFuture::cancel`].
@@ -206,7 +206,7 @@ pub trait Future: Waitable {
     /// ```
     fn cancelled(&self) -> bool;
 
-    /// Returns `true` if the task's function runs now; see [`TaskFuture::running`].
+    /// Returns `true` if the task has begun and is not done; see [`TaskFuture::running`].
     ///
     /// ```
     /// use concurrent_futures::{Future, promise};

@@ -1,4 +1,5 @@
-//! [`InlineExecutorBuilder`]: the settings that all executors of a program have.
+//! [`InlineExecutorBuilder`]: the settings that the thread pool and the process pool have
+//! in common, for the inline executor.
 
 use std::fmt;
 
@@ -9,11 +10,11 @@ use crate::panic::{Contained, catch};
 
 /// Sets the options of an [`InlineExecutor`], see [`InlineExecutor::builder`].
 ///
-/// The builder has the settings that both pools have too. So a program that sets only these
-/// runs on this executor if the name of its executor is changed. The calling thread is the
-/// only worker of this executor, and no task is ever queued. So only
-/// [`initializer`](Self::initializer) and [`record_timing`](Self::record_timing) have an
-/// effect here.
+/// The builder has the settings that the thread pool and the process pool have in common.
+/// So a program that sets only these settings also runs on this executor, after a change of
+/// the executor's name. The calling thread is the only worker of this executor, and no task
+/// is ever queued. So only [`initializer`](Self::initializer) and
+/// [`record_timing`](Self::record_timing) change what the executor does.
 ///
 /// Dropping the builder drops the initializer.
 ///
@@ -33,7 +34,8 @@ pub struct InlineExecutorBuilder {
 }
 
 impl InlineExecutor {
-    /// Creates an executor. Only checks the number: the calling thread is the only worker.
+    /// Creates an executor. Checks that `max_workers` is not 0, and otherwise ignores it,
+    /// because the calling thread is the only worker.
     ///
     /// ```
     /// use concurrent_futures::InlineExecutor;
@@ -161,9 +163,9 @@ impl InlineExecutorBuilder {
     /// # Errors
     ///
     /// Returns [`Error::InvalidArgument`] if `max_workers` or `queue_capacity` is 0, and
-    /// [`Error::Broken`] if the initializer panics or returns an `Err`. (A pool becomes
-    /// broken later, when a worker runs the initializer.) Returns the errors of
-    /// [`InlineExecutor::new`].
+    /// [`Error::Broken`] if the initializer panics or returns an `Err`. (The `build` of a
+    /// pool does not return this error, because a worker runs the initializer later.) Also
+    /// returns the errors of [`InlineExecutor::new`].
     pub fn build(self) -> Result<InlineExecutor, Error> {
         refuse_zeros(&[
             ("max_workers", self.max_workers.map(|n| n as u64)),

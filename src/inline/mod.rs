@@ -86,7 +86,7 @@ impl InlineExecutor {
         })
     }
 
-    /// Runs `f(args)`, and then returns its future, which is done.
+    /// Runs `f(args)`, and then returns the future of this call, which is done.
     ///
     /// A panic of `f` becomes the future's error, as on every executor.
     ///
@@ -102,7 +102,8 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::ShutDown`] after a shutdown.
+    /// Returns [`Error::ShutDown`] after a shutdown, and another error in a
+    /// [forked child](crate#after-a-fork).
     pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<InlineFuture<R>, Error>
     where
         F: FnOnce(A) -> R,
@@ -130,7 +131,7 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::ShutDown`] after a shutdown.
+    /// Returns the errors of [`submit`](Self::submit).
     pub fn try_submit<F, A, R>(
         &self,
         f: F,
@@ -159,7 +160,7 @@ impl InlineExecutor {
     /// Calls `run` as a worker of this executor.
     fn inside<R>(&self, run: impl FnOnce() -> R) -> R {
         let _inside = worker::enter(Worker::new(PoolKind::Inline, 0, "InlineExecutor"));
-        // The name of a task that submits this one is not its name.
+        // A named task may have submitted this call. Its name is not the name of this call.
         outside_wakers(|| without_callback_queue(|| unnamed(run)))
     }
 
@@ -202,7 +203,7 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::ShutDown`] after a shutdown.
+    /// Returns the errors of [`submit`](Self::submit).
     pub fn spawn<F, R>(&self, f: F) -> Result<InlineFuture<R>, Error>
     where
         F: FnOnce() -> R,
@@ -225,7 +226,7 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::ShutDown`] after a shutdown.
+    /// Returns the errors of [`submit`](Self::submit).
     pub fn map<F, A, R, I>(&self, f: F, items: I) -> Result<Map<'static, R>, Error>
     where
         F: Fn(A) -> R,
@@ -252,8 +253,8 @@ impl InlineExecutor {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::ShutDown`] after a shutdown, and [`Error::InvalidArgument`] for a
-    /// chunk size or a buffer size of 0.
+    /// Returns [`Error::InvalidArgument`] for a chunk size or a buffer size of 0, and the
+    /// errors of [`submit`](Self::submit).
     pub fn map_with<'a, F, A, R, I>(
         &'a self,
         options: MapOptions,

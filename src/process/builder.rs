@@ -338,8 +338,9 @@ impl ProcessPoolExecutorBuilder {
     ///
     /// A task does not count as waiting if an idle worker or a new worker can take it at
     /// once. When the limit is reached, `submit` waits for room, and `try_submit` returns
-    /// [`Error::QueueFull`]. A callback of one of the pool's tasks never waits for room, so
-    /// the tasks that the callback submits may exceed the limit.
+    /// [`Error::QueueFull`]. The limit does not apply inside a callback of one of the
+    /// pool's tasks, or inside the `Deserialize` of a result: there `submit` does not wait,
+    /// and `try_submit` does not return this error.
     ///
     /// ```
     /// use concurrent_futures::ProcessPoolExecutor;

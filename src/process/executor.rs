@@ -39,11 +39,11 @@ use crate::map::{Map, MapOptions};
 /// to begin with `concurrent_futures::init()`.
 ///
 /// **A worker has nothing that `main` set up**: a worker is the same program started again,
-/// and does not run `main`. In a worker, statics, loggers and panic hooks have the state
-/// that they have at the start of a program. The command-line arguments of this process are
-/// not passed to workers. Set up the state that tasks need with
-/// [`initializer`](crate::ProcessPoolExecutorBuilder::initializer), or pass that state as
-/// an argument.
+/// and runs nothing of `main`, or only the part before `init`. In a worker, statics,
+/// loggers and panic hooks have the state that they have at the start of a program. The
+/// command-line arguments of this process are not passed to workers. Set up the state that
+/// tasks need with [`initializer`](crate::ProcessPoolExecutorBuilder::initializer), or pass
+/// that state as an argument.
 ///
 /// ```
 /// use std::sync::OnceLock;
@@ -346,7 +346,7 @@ impl ProcessPoolExecutor {
     /// waits.
     ///
     /// Any thread may call this method, any number of times. Inside a callback of one of
-    /// the pool's tasks the call does not wait.
+    /// the pool's tasks, or the `Deserialize` of a result, the call does not wait.
     ///
     /// ```
     /// use concurrent_futures::{ProcessPoolExecutor, ShutdownOptions};
@@ -363,8 +363,8 @@ impl ProcessPoolExecutor {
 
     /// Kills all workers at once, and shuts the pool down.
     ///
-    /// Tasks that run, or that were sent to a worker, end with [`Error::Killed`]. All other
-    /// pending tasks are cancelled, and new tasks are refused. `kill_workers` does not wait
+    /// Tasks that have begun, and tasks that a worker has, end with [`Error::Killed`]. All
+    /// other tasks are cancelled, and new tasks are refused. `kill_workers` does not wait
     /// until the processes have ended, but [`shutdown`](Self::shutdown) does.
     ///
     /// ```

@@ -2,8 +2,8 @@
 //!
 //! * The API: `executor.rs`, `builder.rs`, `launcher.rs`, `future.rs`, `with.rs`, and
 //!   `mpi/`, a process pool whose workers are the ranks of an MPI job. `settings.rs` holds
-//!   the settings of tasks and pools. `submitter.rs` holds the code by which `executor.rs`
-//!   and `mpi/` submit calls.
+//!   the settings of tasks and pools. `submitter.rs` holds the code by which `executor.rs`,
+//!   `with.rs` and `mpi/` submit calls.
 //! * `parent/`: the pool itself, in the user's process.
 //! * `worker/`: the worker process, which runs the same program as the parent.
 //! * `wire/`: the data that the parent and a worker exchange, as bytes.
@@ -61,9 +61,10 @@ pub use self::settings::{OnWorkerDeath, Transport};
 /// `main`, and most programs do not need this function. If `main` calls `init` first, the
 /// process becomes a worker in `init` instead. A worker that begins in `init` has run all
 /// code that runs before `main`, and prints a message if a task overflows its stack. A
-/// worker that begins before `main` prints no such message, and may not have run all of
-/// this code. Without the feature, a program that uses a `ProcessPoolExecutor` has to call
-/// `init`. A program whose workers are started by a [`Launcher`] has to call `init` too.
+/// worker that begins before `main` prints no such message, and may not have run all of the
+/// code that runs before `main`. Without the feature, a program that uses a
+/// `ProcessPoolExecutor` has to call `init`. A program whose workers are started by a
+/// [`Launcher`] has to call `init` too.
 ///
 /// In a process that was not started as a worker, `init` returns at once. After the main
 /// thread has called `init`, the processes that this process starts as workers become

@@ -139,7 +139,8 @@ pub enum OnWorkerDeath {
 pub enum Transport {
     /// Shared memory where the system allows it, and sockets elsewhere. `Automatic` is the
     /// default. The environment variable `CONCURRENT_FUTURES_TRANSPORT` with the value
-    /// `socket` or `shared` chooses sockets or shared memory instead.
+    /// `socket` or `shared` chooses sockets or shared memory instead. A pool with launchers
+    /// always uses sockets.
     #[default]
     Automatic,
     /// Sockets. A worker shares no memory with this process, so it cannot overwrite the

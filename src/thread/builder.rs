@@ -1,4 +1,4 @@
-//! [`ThreadPoolExecutorBuilder`]: every way to make a thread pool.
+//! [`ThreadPoolExecutorBuilder`], and the functions that create a thread pool.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -109,9 +109,10 @@ impl ThreadPoolExecutorBuilder {
     /// The default is `min(32, available_parallelism + 4)`, as in Python. The 4 extra
     /// threads are for tasks that wait, for example for input.
     ///
-    /// If the system refuses to start a further thread, the tasks wait for the threads that
-    /// there are. The pool tries again when a task is submitted or begins. So a task that
-    /// waits, by a channel for example, for a task behind it may wait for ever.
+    /// If the system refuses to start a further thread, the tasks wait for the existing
+    /// threads. The pool tries again when a task is submitted or begins. So a task that
+    /// waits, for example by a channel, for a task that is queued behind it may wait for
+    /// ever.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -295,7 +296,7 @@ impl ThreadPoolExecutorBuilder {
         }
         if self.stack_size.is_some_and(|bytes| bytes > stack::LARGEST) {
             return Err(Error::invalid_argument(
-                "stack_size is in bytes, and must be less than a quarter of the address space",
+                "stack_size is in bytes, and must be at most a quarter of the address space",
             ));
         }
         let pool = Pool::new(Config {

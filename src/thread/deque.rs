@@ -15,11 +15,11 @@
 //! with a compare-and-swap. `top` only grows, so each index is taken at the top at most
 //! once. The owner overwrites a place only after the task there was taken. The owner takes
 //! a task from the bottom without a compare-and-swap, unless only one task is left. To take
-//! a task, the owner first lowers `bottom`, and then reads `top`. A thief first reads
-//! `top`, and then reads `bottom`. Owner and thief each execute a fence between these two
-//! steps. Suppose that both try to take the same task. Then the thief sees the lowered
-//! `bottom` and takes nothing, or the owner sees that no other task is left and also uses a
-//! compare-and-swap.
+//! a task, the owner (`pop`) first lowers `bottom`, and then reads `top`. A thief (`steal`)
+//! first reads `top`, and then reads `bottom`. Owner and thief each execute a fence between
+//! these two steps. Suppose that both try to take the same task. Then the thief sees the
+//! lowered `bottom` and takes nothing, or the owner sees that the task is gone, or that no
+//! other task is left. In the last case the owner also uses a compare-and-swap.
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::OnceLock;
@@ -38,13 +38,13 @@ pub(super) const CAPACITY: usize = if cfg!(concurrent_futures_loom) {
 pub(super) struct Deque {
     /// The index of the next push. Only the owner writes this field.
     bottom: AtomicUsize,
-    /// The array of tasks, allocated by the owner at its first push.
+    /// The array of tasks, allocated by the owner at the first push.
     places: OnceLock<Box<[AtomicPtr<()>]>>,
     top: Top,
 }
 
-/// The index of the oldest task. It has its own cache line, because thieves write it often,
-/// but the owner seldom writes it.
+/// The index of the oldest task, or of the next push if the deque is empty. It has its own
+/// cache line, because thieves write it often, but the owner seldom writes it.
 #[repr(align(128))]
 struct Top(AtomicUsize);
 
@@ -86,7 +86,8 @@ impl Deque {
         CAPACITY - self.bottom.load(Ordering::Relaxed).wrapping_sub(top)
     }
 
-    /// Pushes a task at the bottom, so that `pop` returns this task next.
+    /// Pushes a task at the bottom, so that `pop` returns this task next. Returns the task
+    /// as an error if the deque is full.
     ///
     /// # Safety
     ///
@@ -249,10 +250,10 @@ fn distance(from: usize, to: usize) -> isize {
     to.wrapping_sub(from) as isize
 }
 
-/// Returns the number of tasks in a deque from which another thread has read `top` and
-/// `bottom`, at different moments. In between, thieves may have raised `top` and the owner
-/// `bottom`, so that the difference exceeds the capacity, or `bottom` is below `top`. And
-/// an owner that takes the last task lowers `bottom` below `top` for a moment.
+/// Returns the number of tasks in a deque whose `top` and `bottom` a thread has read at
+/// different moments. Between the two reads, thieves may have raised `top` and the owner
+/// `bottom`. So the difference may exceed the capacity, or `bottom` may be below `top`. An
+/// owner that takes the last task also leaves `bottom` below `top` for a moment.
 fn length(top: usize, bottom: usize) -> usize {
     let most = CAPACITY as isize;
     distance(top, bottom).clamp(0, most) as usize

@@ -17,7 +17,7 @@ use crate::panic::Contained;
 /// Runs calls on a thread pool.
 ///
 /// The pool starts a thread when more tasks wait than workers are idle, and never has more
-/// than `max_workers` threads. Workers take tasks that are submitted from outside the pool
+/// than `max_workers` workers. Workers take tasks that are submitted from outside the pool
 /// in the order of their submission. A task that another task of the pool submits goes to
 /// the worker that runs the submitting task. Each worker usually first takes the newest
 /// task that its own tasks submitted. Other workers that have no tasks take the oldest of
@@ -33,8 +33,8 @@ use crate::panic::Contained;
 /// see [In async code](crate#in-async-code).
 ///
 /// **A task may wait for a task of the same pool.** If the awaited task has not begun, the
-/// waiting thread runs it inside the wait. So the pool makes progress even while all its
-/// workers wait for tasks of the pool that have not begun. The waiting thread runs no other
+/// waiting worker runs it inside the wait. So the pool makes progress even while all its
+/// workers wait for tasks of the pool that have not begun. The waiting worker runs no other
 /// task, so no unrelated task runs under a lock that the waiting task holds. The waiting
 /// task and the awaited task share the thread's state: its thread locals, and the locks
 /// that it holds during the wait. A wait with a timeout runs no task, and relies on another
@@ -136,8 +136,9 @@ impl ThreadPoolExecutor {
     /// # Errors
     ///
     /// Returns [`Error::ShutDown`] after a shutdown, [`Error::Broken`] if the pool is
-    /// broken, and [`Error::Spawn`] if the pool has no thread and cannot start one. In each
-    /// case `f` does not run, and `f` and `args` are dropped.
+    /// broken, and [`Error::Spawn`] if the pool has no thread and cannot start one. Also
+    /// returns an error in a [forked child](crate#after-a-fork). In each case `f` does not
+    /// run, and `f` and `args` are dropped.
     pub fn submit<F, A, R>(&self, f: F, args: A) -> Result<ThreadFuture<R>, Error>
     where
         F: FnOnce(A) -> R + Send + 'static,
@@ -164,8 +165,8 @@ impl ThreadPoolExecutor {
         }
     }
 
-    /// Like [`submit`](Self::submit), but never waits, and returns `f` and `args` if the
-    /// pool refuses the call.
+    /// Like [`submit`](Self::submit), but never waits for room in a bounded queue, and
+    /// returns `f` and `args` if the pool refuses the call.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -360,8 +361,8 @@ impl ThreadPoolExecutor {
     /// Refuses new tasks. Depending on `options`, also cancels the pending tasks, and waits
     /// until all threads have ended.
     ///
-    /// May be called from any thread, any number of times. A call inside one of the pool's
-    /// own tasks, or inside a callback of such a task, does not wait.
+    /// Any thread may call this method, any number of times. A call inside one of the
+    /// pool's own tasks, or inside a callback of such a task, does not wait.
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -14,16 +14,17 @@
 //!
 //! A thread that queues a task, begins a task, or starts to run callbacks first makes its
 //! own change, to the length of a queue or to a busy flag. Then it executes a sequentially
-//! consistent fence, and reads the lengths of all queues and the flags of all workers. If
+//! consistent fence, and reads the flags of all workers and the lengths of all queues. If
 //! several threads make changes at the same time, the thread with the last fence sees the
-//! changes of all other threads. If the pool already has `max_workers` workers, the thread
+//! changes of all other threads. If the pool already has `max_workers` threads, the thread
 //! skips the fence and the reads. So does a thread that adds a task to the pool's queue and
 //! sees under the queue's lock that enough workers sleep or search (`Queue::push`).
 //!
 //! The thread reads the flags before the lengths, and a worker takes a task before it sets
 //! its busy flag. So if the thread counts a task that a worker is just taking, it also
-//! counts this worker as free. For this reason, a loop of `submit` and `result` never
-//! needs a second worker.
+//! counts this worker as free. And a worker is free again before other threads can see the
+//! result of its task. For these two reasons, a loop of `submit` and `result` never needs a
+//! second worker.
 //!
 //! A worker is started under the lock of the pool's state, and counts as free at once. The
 //! starting thread checks once more under this lock if a worker is missing. So if two
@@ -46,7 +47,7 @@
 //! # A pool without workers
 //!
 //! A pool queues its first task only after it has started its first worker. If the pool
-//! cannot start a thread, it refuses the task.
+//! cannot start this worker's thread, it refuses the task.
 
 use std::io;
 use std::sync::Arc;
@@ -191,7 +192,7 @@ impl Pool {
         }
     }
 
-    /// Starts the thread of a worker that is already counted.
+    /// Starts the thread of a worker that `state.workers` already includes.
     ///
     /// # Errors
     ///
@@ -232,7 +233,8 @@ impl Pool {
         state.workers -= 1;
     }
 
-    /// Removes a worker that ends. Its thread still releases its reference to the pool.
+    /// Removes a worker that ends from the pool's counts. Its thread still has a reference
+    /// to the pool, which it drops afterwards.
     pub(super) fn leave(self: &Arc<Self>, index: usize) {
         if !self.is_here() {
             return;

@@ -1,5 +1,5 @@
-//! The hooks by which a worker that runs a task reports if it is available to a new task
-//! (`growth.rs` has the rule).
+//! The hooks by which a worker that runs a task counts the task, and reports if the worker
+//! is available to a new task (`growth.rs` has the rule).
 
 use super::worker_thread::WorkerThread;
 use crate::completion::{Task, WorkerHooks};

@@ -66,8 +66,8 @@ fn steal(deque: &Deque) -> Option<Task> {
     }
 }
 
-/// Takes a task from a queue that contains at least one task. May have to wait while
-/// another thread moves tasks to the queue's front.
+/// Takes a task from a queue that contains at least one task. Tries again if the queue
+/// seems empty because another thread is just moving tasks to the queue's front.
 fn take(queue: &Queue, slots: &Slots) -> Task {
     loop {
         match queue.take(slots, &mut false) {
@@ -128,15 +128,16 @@ fn a_place_is_used_again_behind_its_thief() {
     });
 }
 
-/// A thief takes the oldest task of a full deque by `take`. The owner may push a task to the
-/// same place of the array only after the thief has read the place. (The main thread is the
-/// thief, because `loom` overlooks some orders in which a thread reads a word, and another
-/// thread then reads and writes this word.)
+/// A thief takes the oldest task of a full deque by `take`. The owner may push a task to
+/// the same place of the array only after the thief has read the place. (The main thread is
+/// the thief, because `loom` overlooks some orders in which a thread reads a word, and
+/// another thread then reads and writes this word.)
 fn check_that_a_place_is_read_before_it_is_written(take: fn(&Deque) -> Option<Task>) {
     loom::model(move || {
         let deque = Arc::new(Deque::new());
         for _ in 0..super::deque::CAPACITY {
-            // SAFETY: this thread is the owner of the deque until it starts the other.
+            // SAFETY: this thread is the owner of the deque until it starts the other
+            // thread.
             assert!(unsafe { deque.push(task()) }.is_ok());
         }
         let place = Tracked::new();
@@ -224,9 +225,9 @@ fn tasks_that_move_to_the_front_are_counted() {
 }
 
 /// A thread removes two stale entries from the queue, and then changes the queue's length
-/// in each possible way. In each of these lengths the stale entries are missing. So another
-/// thread that reads the length must no longer subtract them: in a worker's own deque there
-/// is always a task.
+/// in each possible way. None of the new lengths includes the stale entries. So another
+/// thread that reads such a length must no longer subtract these entries. If it did, it
+/// would miss the task that is in the worker's own deque all the time.
 #[test]
 fn a_stale_entry_that_was_removed_hides_no_task() {
     loom::model(|| {
@@ -286,7 +287,7 @@ fn a_searcher_that_found_a_task_wakes_the_next_worker_for_another() {
 }
 
 /// Two tasks are pushed while a searching worker goes to sleep. If this worker has joined
-/// the list of sleepers and then sees the tasks, it leaves the list and takes one task. It
+/// the list of sleepers and then sees a task, it leaves the list and takes one task. It
 /// must then wake the next worker for the other task.
 #[test]
 fn a_searcher_that_gets_up_again_wakes_the_next_worker_for_another() {
@@ -347,7 +348,8 @@ fn no_worker_is_started_for_a_task_that_was_taken() {
 fn a_worker_that_is_counted_is_free() {
     loom::model(|| {
         let pool = Pool::new(Config::of_workers(1)).expect("there is memory");
-        // `loom` does not know that the slots are published when they are allocated.
+        // Allocate the slot before the other thread exists: `loom` does not see that std's
+        // `OnceLock` publishes the slots.
         pool.slots.get(0);
         let other = Arc::clone(&pool);
         let counting = thread::spawn(move || {

@@ -12,7 +12,7 @@
 //! longer waits to run. A task that a waiting worker runs inline, that is, inside its wait,
 //! also leaves a stale entry, unless the task was the newest in the worker's own deque. The
 //! pool counts stale entries: the number of queued tasks is the number of entries minus the
-//! number of stale entries. The worker that takes a stale entry drops it. Whenever the
+//! number of stale entries. The thread that takes a stale entry drops it. Whenever the
 //! count of stale entries rises to a multiple of 256, the pool checks if the count is more
 //! than half of the queue's length. If so, the pool removes the entries of all tasks that
 //! are done from the queue's back, the part that a lock protects (`queue.rs`). All other
@@ -22,11 +22,12 @@
 //!
 //! The queue accepts a task only while it is open and the pool has a worker. (A closed
 //! queue still accepts tasks from a worker's full deque.) Each worker has a reference to
-//! the pool, and leaves only when the queue is closed and its own deque and the queue have
-//! no entry, and it sees no entry in another deque. So the pool exists as long as a queue
-//! or deque has an entry. An entry is dropped only when no thread is ending its task. So
-//! the pool also exists while a thread *withdraws* a task, that is, ends the task without a
-//! call. This thread may therefore access the pool through a raw pointer.
+//! the pool. A worker leaves only when the queue is closed, and when it finds no entry in
+//! the queue or in any deque. If it misses an entry in another worker's deque, that worker
+//! stays. So the pool exists as long as a queue or deque has an entry. An entry is dropped
+//! only when no thread is ending its task. So the pool also exists while a thread
+//! *withdraws* a queued task, that is, ends the task without a call. This thread may
+//! therefore access the pool through a raw pointer.
 //!
 //! # Counts
 //!
@@ -124,7 +125,8 @@ pub(super) struct PoolState {
     pub(super) workers: usize,
     /// The number of threads that are ending all queued tasks at the moment.
     pub(super) clearing: usize,
-    /// The indexes of the slots whose worker has left.
+    /// The indexes of the slots whose worker has left, or never got a thread. The next
+    /// workers get these slots.
     pub(super) vacant: Vec<usize>,
     /// `true` while a started thread has not yet called `start_planned`.
     pub(super) is_starting: bool,
@@ -157,7 +159,8 @@ impl Pool {
     }
 
     /// Returns `true` in the process that created the pool, and `false` in a forked child.
-    /// In the child the pool has no workers, and its locks may be held for ever.
+    /// In the child no worker takes the pool's tasks, and the pool's locks may be held for
+    /// ever.
     #[inline]
     pub(super) fn is_here(&self) -> bool {
         self.origin.is_here()
@@ -284,7 +287,7 @@ impl Pool {
     pub(super) fn notify_of_room(&self) {
         if self.config.queue_capacity.is_some() {
             // Once this thread gets the lock, a submitting thread that saw the worker busy
-            // already waits, and is notified below.
+            // already waits. So the call below can wake it.
             drop(self.admitted.lock());
             self.capacity.notify_one();
         }

@@ -17,13 +17,13 @@
 //! # Sleeping and searching
 //!
 //! The lock of the queue's back also protects the list of sleeping workers (*sleepers*),
-//! and the flag SEARCHING, which says that a worker searches for tasks. So a thread that
-//! submits a task to an unbounded queue takes only this lock, and executes a fence only if
-//! the pool may have to start a worker. The submitting thread pushes a task and reads the
-//! list of sleepers in one step under the lock. A worker that goes to sleep also reads the
-//! queue and joins the list of sleepers in one step under the lock. `idle` is an atomic
-//! copy of the number of sleepers and of the flag SEARCHING, for threads that do not hold
-//! the lock:
+//! and the flag SEARCHING, which says that a worker searches for tasks. So a thread outside
+//! the pool that submits a task to an unbounded queue takes no other lock of the pool, and
+//! executes no fence, unless the pool may have to start a worker. The submitting thread
+//! pushes a task and reads the list of sleepers in one step under the lock. A worker that
+//! goes to sleep also reads the queue and joins the list of sleepers in one step under the
+//! lock. `idle` is an atomic copy of the number of sleepers and of the flag SEARCHING, for
+//! threads that do not hold the lock:
 //!
 //! | bits of `idle` | meaning |
 //! |---|---|
@@ -31,8 +31,9 @@
 //! | 31, SEARCHING | a worker searches for tasks, or was woken to search |
 //!
 //! At most one worker searches: the *searcher*. A thread that adds a task wakes one sleeper
-//! if no worker searches. So does a worker that takes a task from the queue, if the queue
-//! has more tasks, and a searcher that takes any task, if any tasks remain.
+//! if no worker searches. A worker that takes a task from the queue does the same if the
+//! queue has more tasks. So does a worker that stops searching because it has a task, if
+//! the queue or a deque has more tasks, and a worker that has stolen several tasks.
 //!
 //! # Why no wake-up is lost
 //!
@@ -46,7 +47,7 @@
 //! to sleep sees the task.
 //!
 //! A thread that sees SEARCHING wakes no worker, because it relies on the searcher. So the
-//! searcher must find that thread's task. When its search ends, with a task or with sleep,
+//! searcher must see that thread's task. When its search ends, with a task or with sleep,
 //! the searcher writes `idle`, executes a fence, and then reads the queue and all deques
 //! (`WorkerThread::pass_on` after a task, `search_on` before a sleep). So the argument for
 //! a task in a worker's own deque holds here too. A searcher that has taken a task wakes
@@ -77,7 +78,7 @@ pub(super) enum Gate {
 #[repr(C, align(128))]
 pub(super) struct Queue {
     inner: Mutex<Inner>,
-    /// The length of the queue's back, which workers without a task read. It is in the
+    /// The length of the queue's back, for threads that do not hold the lock. It is in the
     /// lock's cache line, which submitting threads write anyway.
     back_len: AtomicUsize,
     /// A copy of [`Inner::idle`] for threads that do not hold the lock.
@@ -94,15 +95,16 @@ pub(super) struct Queue {
 #[repr(align(128))]
 struct Line<T>(T);
 
-/// The state under the lock. Together with the lock and `back_len` it fills one cache line
-/// of 64 bytes. If the queue is empty and a worker searches, only this cache line of the
-/// queue moves from the submitting thread's CPU to the worker's CPU.
+/// The state under the lock. On 64-bit systems it fills one cache line of 64 bytes,
+/// together with the lock and `back_len`. If a thread submits a task to an empty queue
+/// while a worker searches, only this cache line of the queue moves from the submitting
+/// thread's CPU to the worker's CPU.
 struct Inner {
     back: Back,
     /// The number of sleepers, and the flag SEARCHING, as in the table at the head of this
     /// file.
     idle: u32,
-    /// The index, plus 1, of the worker that went to sleep last. The field is 0 if no
+    /// The index, plus 1, of the sleeper that went to sleep last. The field is 0 if no
     /// worker sleeps.
     sleeper: u32,
 }
@@ -157,6 +159,7 @@ impl Back {
 /// The answer of the queue to a worker that found no task.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Rest {
+    /// The queue contains a task.
     Work,
     /// The queue is closed and empty.
     Closed,
@@ -227,9 +230,9 @@ impl Queue {
         }
         inner.back.push(task);
         let len = inner.back.len();
-        // ORDERING: release pairs with the acquire in `len`. The thread that reads this
-        // length, which no longer includes the entries that `remove_done` has removed
-        // before, also sees what `remove_done` has counted. So do the other stores.
+        // ORDERING: release pairs with the acquire in `len`. This length does not include
+        // entries that `remove_done` removed before. A thread that reads it also sees what
+        // `remove_done` has counted. The other stores are releases for the same reason.
         self.back_len.store(len, Ordering::Release);
         let woken = self.choose(&mut inner, slots);
         let idle = inner.idle;
@@ -259,8 +262,8 @@ impl Queue {
     /// Wakes a sleeper, unless a worker searches.
     #[inline]
     pub(super) fn wake_one(&self, slots: &Slots) {
-        // ORDERING: callers that rely on this wake-up have executed a fence (`pass_on`,
-        // `announce_own_task`).
+        // ORDERING: relaxed is enough, because callers that rely on this wake-up have
+        // executed a fence (`pass_on`, `announce_own_task`).
         if is_asleep(self.idle.0.load(Ordering::Relaxed)) {
             self.wake_sleeper(slots);
         }
@@ -301,8 +304,9 @@ impl Queue {
                 }
                 return Some(task);
             }
-            // ORDERING: relaxed is enough, because the back is read under the lock. A worker
-            // that still reads 0 finds the task in `rest`, which takes the lock.
+            // ORDERING: relaxed is enough, because the back is read under the lock. A
+            // worker that reads 0 although the back has a task sees this task in `rest`,
+            // which takes the lock.
             if self.back_len.load(Ordering::Relaxed) == 0 {
                 return None;
             }
@@ -377,9 +381,9 @@ impl Queue {
     }
 
     /// Tells the worker with this index, which has found no task, to look again, to search,
-    /// to sleep or to leave ([`Rest`]). The worker becomes the searcher if no worker
-    /// searches and `has_searched` is `false`, that is, unless this worker has just
-    /// searched.
+    /// to sleep or to leave ([`Rest`]). Before it may sleep, the worker must search, unless
+    /// it has just searched (`has_searched`) or another worker searches. A worker that must
+    /// search becomes the searcher, and `is_searching` becomes `true`.
     pub(super) fn rest(
         &self,
         index: usize,

@@ -88,7 +88,7 @@ impl ThreadPoolExecutor {
     /// A task has ended when its callbacks have run and its function and arguments were
     /// dropped. If the task's future was dropped, the task's value was dropped too. If a
     /// worker of this pool waits at the end of the scope, this worker itself runs the tasks
-    /// that have not begun.
+    /// of the scope that have not begun.
     ///
     /// ```
     /// use concurrent_futures::{Error, ThreadPoolExecutor};

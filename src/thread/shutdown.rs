@@ -1,9 +1,9 @@
 //! Shutting down a pool, or breaking it when an initializer fails.
 //!
-//! The shutdown closes the queue under the queue's lock. A task that is submitted at the
-//! same time is queued before that moment, or is refused. A task that a worker pushes to
-//! its own deque during the shutdown is not lost, because the worker empties its deque
-//! before it ends.
+//! A shutdown and a break close the queue under the queue's lock. A task that a thread
+//! outside the pool submits at the same time is queued before that moment, or not at all. A
+//! task that a worker pushes to its own deque at the same time is not lost, because the
+//! worker empties its deque before it ends.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -32,8 +32,8 @@ impl Pool {
             false => Gate::ShutDown,
         };
         self.close(Error::ShutDown, gate);
-        // A wait inside one of the pool's own tasks never ends, because it is a wait for
-        // this task itself. A wait inside a callback of such a task may never end either.
+        // A wait inside one of the pool's own tasks would never end, because the task would
+        // wait for itself. A wait inside a callback of such a task might never end either.
         let waits = options.waits() && !self.is_in_own_code();
         if options.cancels_pending() {
             if waits {
@@ -64,15 +64,17 @@ impl Pool {
         }
         self.queue.close(gate, &self.slots);
         drop(state);
-        // Once this thread gets the lock, a submitting thread that saw the pool open
-        // already waits for room in the queue, so the call below wakes it.
+        // Once this thread gets the lock, a submitting thread that saw the pool open has
+        // its task admitted, or already waits for room in the queue. The call below wakes
+        // the waiting threads.
         drop(self.admitted.lock());
         self.capacity.notify_all();
     }
 
-    /// Waits until all threads have ended, and until other threads have ended the tasks
-    /// that they took out of the queues. With a deadline, waits until the deadline at most,
-    /// and does not wait for the threads of workers that have left the pool.
+    /// Waits until all worker threads have ended, and until no thread is in `clear`: such a
+    /// thread has taken tasks out of the queues, and ends them. With a deadline, waits
+    /// until the deadline at most, and does not wait for the threads of workers that have
+    /// left the pool.
     fn join(&self, deadline: Option<Instant>) {
         let has_ended = |state: &PoolState| state.workers == 0 && state.clearing == 0;
         join(&self.state, &self.ended, has_ended, &self.threads, deadline);
@@ -97,7 +99,8 @@ impl Pool {
 
     /// Cancels the given task, which a worker took from a queue after a shutdown that
     /// cancels the pending tasks, and all tasks that are still queued. The shutdown may
-    /// have missed them, because they were on the way from one queue to another.
+    /// have missed them, because a worker was just pushing them to its own deque, or moving
+    /// them from one queue to another.
     pub(super) fn cancel_queued(self: &Arc<Self>, worker: &WorkerThread, task: Task) {
         self.end_all(worker, Some(task), Task::cancel);
     }
@@ -169,9 +172,10 @@ impl Pool {
         };
         let notifications = tasks.into_iter().filter_map(end).collect();
         drop(ending);
-        // The pool counts queue entries whose tasks have ended (*stale* entries), and until
-        // here it still counted the entries that this thread has taken out. So `queued` was
-        // too low, and a task that was pushed meanwhile may lack a worker.
+        // A *stale* entry is one whose task no longer waits to run. The stale entries left
+        // their queues before this thread subtracted them from the pool's count of stale
+        // entries. So `queued` was too low for a moment, and a task that was pushed in this
+        // moment may lack a worker.
         self.start_if_queued();
         self.state.lock().clearing -= 1;
         self.ended.notify_all();

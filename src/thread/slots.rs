@@ -6,23 +6,24 @@ use std::sync::{Arc, OnceLock};
 use super::deque::Deque;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering, park, unpark_all};
 
-/// The signals that wake a sleeping worker: to search for a task, or because the queue was
-/// closed.
+/// The signal that wakes a sleeping worker so that it searches for a task.
 pub(super) const SEARCH: u32 = 1;
+/// The signal that wakes a sleeping worker because the queue was closed.
 pub(super) const CLOSED: u32 = 2;
 
-/// The state that one worker shares with other threads. The worker, and the threads that
-/// start, remove or wake the worker, write the fields before `own`. Another worker that
-/// leaves the queue's list of sleeping workers may also write `next`.
+/// The state that one worker shares with other threads. Only the worker writes its three
+/// counts. The worker, and the threads that start, remove or wake it, write `busy` and
+/// `signal`. The worker, and another worker that leaves the queue's list of sleeping
+/// workers, write `next`.
 #[repr(align(128))]
 pub(super) struct Slot {
     /// `true` if the worker is not available to a new task, or if the slot has no worker.
     busy: AtomicBool,
     /// The signal that woke the worker, or 0.
     signal: AtomicU32,
-    /// The index, plus 1, of the next worker in the queue's list of sleeping workers, which
-    /// went to sleep before this worker; 0 at the end of the list. The queue's lock
-    /// protects this field while this worker is in the list.
+    /// The index, plus 1, of the next worker in the queue's list of sleeping workers, or 0
+    /// at the end of the list. The next worker went to sleep before this worker. The
+    /// queue's lock protects this field while this worker is in the list.
     pub(super) next: AtomicU32,
     begun: AtomicU64,
     finished: AtomicU64,
@@ -87,11 +88,11 @@ impl Slot {
         self.signal.store(0, Ordering::Relaxed);
     }
 
-    /// Returns `true` if the worker was woken since it went to sleep.
+    /// Returns `true` if a thread has woken the worker since the worker went to sleep.
     #[cfg(all(test, concurrent_futures_loom))]
     pub(super) fn is_woken(&self) -> bool {
-        // ORDERING: relaxed is enough, because the models call this function after they have
-        // joined the threads that wake the worker.
+        // ORDERING: relaxed is enough, because the models call this function after they
+        // have joined the threads that wake the worker.
         self.signal.load(Ordering::Relaxed) != 0
     }
 

@@ -232,7 +232,7 @@ where
     fn on_withdrawn(&self, cancelled: bool) {
         // SAFETY: the task's entry is in a queue of the pool, or is held by a thread that
         // waits until the task has ended before it releases the pool. If the task was not
-        // queued, the submitting thread ends the task and borrows the pool meanwhile.
+        // queued, the submitting thread borrows the pool until the task has ended.
         unsafe { self.pool.as_ref() }.on_withdrawn(cancelled);
     }
 
@@ -322,8 +322,8 @@ mod tests {
         assert_eq!((pool.stats().queued, pool.stats().failed), (0, 2));
     }
 
-    /// A worker that steals has tasks in its hands. It puts them into its deque when the
-    /// shutdown has emptied this deque already.
+    /// A worker takes a task, as a thief does, and pushes it to its own deque only after a
+    /// shutdown has cancelled all queued tasks. The worker must then cancel this task too.
     #[test]
     fn a_task_that_was_on_its_way_when_the_tasks_were_cancelled_is_cancelled_too() {
         let pool = Pool::new(Config::of_workers(1));
@@ -345,7 +345,8 @@ mod tests {
         let in_its_hands = by_hand.next().expect("two are queued");
         let cancels = ShutdownOptions::new().cancel_pending(true);
         pool.shutdown(cancels.wait(false));
-        // A later shutdown that cancels nothing changes nothing.
+        // After a later shutdown without `cancel_pending`, the pool still cancels its
+        // queued tasks.
         pool.shutdown(ShutdownOptions::new().wait(false));
         by_hand.push(in_its_hands);
         let next = by_hand.next().expect("it has pushed one");

@@ -73,9 +73,9 @@ impl WorkerThread {
     /// the pool cancels or fails its queued tasks.
     pub(super) fn run_or_end(&self, task: Task) {
         match self.pool.queue.gate() {
-            // `run` returns `false` if the task was cancelled in the queue, or if a waiting
-            // worker ran the task inline. In both cases `run` has only dropped the queue's
-            // entry.
+            // `run` returns `false` if another thread has ended the task without a call, or
+            // is ending it so, or if a waiting worker has begun the task inline. In these
+            // cases `run` has only dropped the queue's entry.
             Gate::Open | Gate::ShutDown => _ = task.run(self),
             Gate::Cancelled => self.pool.cancel_queued(self, task),
             Gate::Broken => self.pool.fail_queued(self, task),
@@ -97,8 +97,9 @@ fn initialize(pool: &Pool) -> Result<(), Error> {
     match &pool.config().initializer {
         Some(initializer) => {
             // This may be the pool's only worker. Then no task of the pool can run before
-            // the initializer returns, so the initializer must not wait for a task.
-            // `mark_collector_of` ends such a wait, except at the end of a scope.
+            // the initializer returns, so the initializer must not wait for a task. After
+            // `mark_collector_of`, a wait without a limit for a future of the pool does not
+            // block. Waits through the end of a scope, a channel or a lock still block.
             mark_collector_of(pool.id());
             let initialized = catch(initializer);
             mark_collector_of(NO_POOL);

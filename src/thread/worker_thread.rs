@@ -83,7 +83,8 @@ impl WorkerThread {
         unsafe { self.slot().own.pop_if(task) }
     }
 
-    /// Returns the next task. Returns `None` once the pool is closed and no task remains.
+    /// Returns the next task. Waits for a task if there is none. Returns `None` once the
+    /// pool is closed and no task remains.
     #[inline]
     pub(super) fn next(&self) -> Option<Task> {
         let turn = self.turn.get().wrapping_add(1);
@@ -109,9 +110,10 @@ impl WorkerThread {
     }
 
     /// Takes a task from the queue or from another worker's deque. Waits for a task if
-    /// there is none. `is_searching` is `true` if this worker is the pool's searcher
-    /// already. A worker that is not the searcher, and finds no task, tries to become the
-    /// searcher before it sleeps.
+    /// there is none. Returns `None` once the pool is closed and no task remains.
+    /// `is_searching` is `true` if this worker is the pool's searcher already. A worker
+    /// that is not the searcher, and finds no task, tries to become the searcher before it
+    /// sleeps.
     pub(super) fn search(&self, is_searching: bool) -> Option<Task> {
         self.search_on(is_searching, false)
     }
@@ -204,8 +206,9 @@ impl WorkerThread {
         })
     }
 
-    /// Moves half of the remaining tasks of `victim`, but at most [`BATCH`] tasks, to this
-    /// worker's deque. This worker will pop the oldest moved task first.
+    /// Moves up to half of the remaining tasks of `victim` to this worker's deque: at most
+    /// [`BATCH`] tasks, and no more than the deque has room for. This worker will pop the
+    /// oldest moved task first.
     fn steal_more(&self, victim: &Slot) {
         let wanted = (victim.own.len() / 2)
             .min(BATCH)

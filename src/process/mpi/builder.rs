@@ -139,7 +139,7 @@ impl MpiPoolExecutorBuilder {
     /// # Panics
     ///
     /// Panics if the `Serialize` of `args` panics. If the `Serialize` returns an error,
-    /// [`run`](Self::run) returns that error.
+    /// [`run`](Self::run) and [`build`](Self::build) return that error.
     pub fn initializer<A, O>(mut self, f: fn(A) -> O, args: A) -> Self
     where
         A: Serialize + DeserializeOwned,
@@ -248,9 +248,9 @@ impl MpiPoolExecutorBuilder {
 
     /// Creates one more pool inside of [`MpiPoolExecutor::run`], for example with another
     /// initializer. A pool takes ranks when tasks are submitted. Each rank is a worker of
-    /// one pool at a time. A pool gives back an idle rank that another pool needs. When a
-    /// pool is dropped, all its ranks are free for other pools. The statics of a rank keep
-    /// what tasks of earlier pools have set.
+    /// at most one pool at a time. A pool gives back an idle rank that another pool needs.
+    /// When a pool is dropped, all its ranks are free for other pools. The statics of a
+    /// rank keep what tasks of earlier pools have set.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};

@@ -41,7 +41,7 @@ use crate::process::submitter::Submitter;
 /// Functions and values travel as in a
 /// [`ProcessPoolExecutor`](crate::ProcessPoolExecutor#): all ranks run the same file, a
 /// called closure captures nothing, and arguments and results can be serialized. Futures,
-/// errors, callbacks and maps also work as in that pool. The pool of ranks sends several
+/// errors, callbacks and maps also work as in that pool. The pool of ranks may send several
 /// short tasks to a rank at once. A task that has not begun can still be cancelled, and the
 /// pool may move it to another rank that has nothing to do.
 ///

@@ -3,9 +3,9 @@
 //!
 //! The pool has no supervisor thread (`supervisor.rs`). Instead, the test makes the pool
 //! read messages, find the offers (tasks in shared memory, `offers.rs`) that were taken,
-//! and handle the end of a worker. The process of a worker only sleeps: the test itself
-//! sends and receives at the worker's end of the transport. No method of the two types
-//! waits for a message.
+//! and handle the end of a worker. The collector (`collector.rs`) runs in a thread of its
+//! own. The process of a worker only sleeps: the test itself sends and receives at the
+//! worker's end of the transport. No method of the two types waits for a message.
 
 use std::array;
 use std::io::ErrorKind;
@@ -122,7 +122,7 @@ impl PoolByHand {
         OfferMemory::open(files, *key).unwrap()
     }
 
-    /// Submits a task. The tasks are numbered from 1, and their offers from 0.
+    /// Submits a task. Tasks are numbered from 1, and offers from 0.
     pub(super) fn submit(&self) -> Task {
         self.submit_call(0, None)
     }
@@ -164,13 +164,14 @@ impl PoolByHand {
         self.read(worker);
     }
 
-    /// Makes the pool find the offers that workers have taken, and assign the tasks of
-    /// these offers to these workers.
+    /// Makes the pool check its offers: it assigns the tasks of taken offers to the workers
+    /// that have taken them, and revokes offers whose statuses were overwritten.
     pub(super) fn scan(&self) {
         self.with(|state| self.pool.assign_taken(state));
     }
 
-    /// Kills a worker's process if it still runs, and makes the pool handle its end.
+    /// Kills a worker's process if it still runs, and makes the pool handle the end of the
+    /// worker.
     pub(super) fn end(&self, worker: &WorkerByHand) {
         let mut state = self.pool.lock();
         let end = wait_for_end(&state.workers[&worker.number].process);
@@ -180,8 +181,8 @@ impl PoolByHand {
         self.pool.worker_ended(&mut state, worker.number, end);
     }
 
-    /// Returns two numbers for each offer that no worker has taken: the number of the
-    /// offer, and the number of its task.
+    /// Returns two numbers for each open offer, which no worker has taken and whose status
+    /// was not overwritten: the number of the offer, and the number of its task.
     pub(super) fn open(&self) -> Vec<(u64, u64)> {
         self.with(|state| {
             let offered = state.offered.as_ref().expect("it has offers");
@@ -257,7 +258,7 @@ impl Drop for PoolByHand {
 }
 
 /// The worker's side of the transport. Its methods are the single steps of a real worker
-/// (`worker/serve.rs`).
+/// (`worker/serve.rs`), and the harm that a task may do to its worker and to shared memory.
 pub(super) struct WorkerByHand {
     pub(super) number: usize,
     sender: WorkerSender,
@@ -306,8 +307,9 @@ impl WorkerByHand {
     }
 
     /// Takes the oldest open offer, records its number in the worker's memory, and returns
-    /// this number. Sends no message about the offer, and does not look again for messages
-    /// of the pool. Returns `None` if no offer is open.
+    /// this number. Sends no message about the offer, and does not check if the offer was
+    /// revoked ([`begin`](Self::begin) does). Returns `None` if no offer is open, or if the
+    /// status of an older offer was overwritten.
     pub(super) fn take(&mut self) -> Option<u64> {
         match self.receive()? {
             Received::Offer(offer) => Some(offer),
@@ -328,8 +330,8 @@ impl WorkerByHand {
     }
 
     /// Begins the task of an offer that the worker has taken, and returns `true`. If the
-    /// pool has revoked the offer or has sent a message, gives the offer back (sends
-    /// `Declined`) and returns `false`.
+    /// offer's status was overwritten, the pool has revoked the offer, or a message of the
+    /// pool is unread, declines the offer (sends `Declined`) and returns `false`.
     pub(super) fn begin(&mut self, offer: u64) -> bool {
         if !self.receiver.is_still_taken(offer) {
             self.say(Kind::Declined, offer);
@@ -361,8 +363,8 @@ impl WorkerByHand {
     }
 
     /// Returns the kind, the task number and the payload's length of the pool's next
-    /// message, or `None` if no message has arrived. Panics if no message has arrived and
-    /// an offer is open.
+    /// message, or `None` if no message has arrived. In the latter case the worker counts
+    /// as asleep afterwards. Panics if no message has arrived and an offer is open.
     pub(super) fn message(&mut self) -> Option<(Kind, u64, usize)> {
         loop {
             if let Some(frame) = self.messages.next().unwrap() {

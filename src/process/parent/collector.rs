@@ -4,9 +4,10 @@
 //! ends, user code runs: the `Deserialize` of its value, its wakers, its callbacks, and the
 //! `Drop` of a value that no thread takes. The collector runs this user code, so that the
 //! supervisor, the thread that reads the workers' messages, never waits for it. While the
-//! collector runs user code, another task becomes done only if a thread waits for the task
-//! without a time limit, or cancels it. If this user code itself waits without a time limit
-//! for a task of the same pool that is not done, the wait returns `WouldDeadlock`.
+//! collector decodes a value or runs a notification, another task becomes done only if a
+//! thread waits for the task without a time limit, or cancels it. If user code on the
+//! collector's thread waits without a time limit for a task of the same pool that is not
+//! done, the wait returns `WouldDeadlock`.
 //!
 //! While a callback on the collector's thread waits, the collector handles no further
 //! events. Otherwise it would run the user code of unrelated tasks while the callback may
@@ -17,7 +18,7 @@
 //! collector, which would take much of the time of a small task. Decoding a small value of
 //! a plain type, such as a number, runs no user code at all. So the thread that reads such
 //! a value from the worker also ends the task, if the task has no callback and no waker,
-//! and if the collector has no work left.
+//! and if the user code of all tasks that ended before has run.
 
 use std::sync::Arc;
 

@@ -3,17 +3,18 @@
 //!
 //! The command gets one end of a socket pair as its standard input and as its standard
 //! output. Its error output is a pipe (`error_output.rs`). The command runs in a process
-//! group of its own, so that Ctrl-C in a terminal reaches this process alone, which decides
-//! what happens to its workers. If the pool kills the command, it does not kill the other
-//! processes of this group: `srun`, for example, has a child process that must live on,
-//! because this child ends the worker after `srun` has ended.
+//! group of its own, so that Ctrl-C in a terminal reaches this process and not the command:
+//! this process decides what happens to its workers. If the pool kills the command, it does
+//! not kill the other processes of this group: `srun`, for example, has a child process
+//! that must live on, because this child ends the worker after `srun` has ended.
 //!
 //! If this process is killed, the command reads end-of-file, passes it on, and ends after
 //! its worker has ended. While the network is down, a command such as `ssh` would wait long
 //! for the worker's end. So if a shell reads the words that follow the command, as with
-//! `ssh`, [`start`] asks the kernel to terminate the command when this process ends.
-//! [`start`] does not do this for other commands: `bwrap`, for example, leaves a process
-//! behind if it is terminated during its own start.
+//! `ssh`, [`start`] asks the kernel to terminate the command when the thread that started
+//! it ends. This is the supervisor's thread, which ends at the latest when this process
+//! ends. [`start`] does not do this for other commands: `bwrap`, for example, leaves a
+//! process behind if it is terminated during its own start.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -34,12 +35,12 @@ use crate::sys::child::terminate_with_parent;
 use crate::sys::shortage::Shortage;
 
 /// Runs the command of a launcher. If `staged` is set, the command first copies this
-/// program's file to the host or container of the worker.
+/// program's file to the host or container of the worker, unless a copy is there already.
 ///
 /// # Errors
 ///
-/// Returns an error if the first word of the launcher's command names no program, or if the
-/// system lacks a resource.
+/// Returns an error if the launcher's command cannot be run, if the path of this program
+/// cannot be used, or if the system lacks a resource.
 pub(super) fn start(
     launcher: &Launcher,
     staged: Option<&StagedProgram>,
@@ -119,8 +120,8 @@ fn own_program() -> io::Result<PathBuf> {
     Err(StartFailure::wrap(kind.into(), what, advice))
 }
 
-/// Quotes a word for a POSIX shell. Does not quote a word in which no character is special
-/// for a shell.
+/// Quotes a word for a POSIX shell. Leaves a word as it is if it is not empty and no
+/// character in it is special for a shell.
 fn quoted(word: &OsStr) -> OsString {
     let bytes = word.as_bytes();
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-+=:,@%".contains(byte);

@@ -35,8 +35,8 @@ const LINES: usize = 4;
 
 const STACK: usize = 128 << 10;
 
-/// The largest number of bytes for which the thread waits for the end of a line. It copies
-/// a longer line in parts.
+/// The largest number of bytes with which the thread waits for the end of a line. If it has
+/// more bytes, it copies all of them, also the part of a line at their end.
 const LONGEST_LINE: usize = 8192;
 
 #[derive(Debug)]
@@ -104,7 +104,8 @@ impl Drop for ErrorOutput {
     }
 }
 
-/// Returns the last non-empty lines of a text, [`escaped`], or `None` if the text has no such line.
+/// Returns the last non-empty lines of a text, at most [`LINES`], joined and [`escaped`].
+/// Returns `None` if the text has no such line.
 pub(super) fn last_lines(text: &str) -> Option<String> {
     let lines = text.lines().map(str::trim_end);
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
@@ -114,7 +115,8 @@ pub(super) fn last_lines(text: &str) -> Option<String> {
 }
 
 impl Shared {
-    /// Waits for bytes, and copies them. Returns `true` if no more bytes will follow.
+    /// Waits for bytes, and copies them. Returns `true` if the thread must end: the pipe is
+    /// at its end, or the `ErrorOutput` was dropped.
     fn copy_next(&self, watched: &impl std::os::fd::AsFd) -> bool {
         let mut polled = [
             PollFd::new(watched, PollFlags::IN),

@@ -1,7 +1,7 @@
 //! The escape of text that comes from a worker's host and becomes a part of an error.
 
-/// Returns a text in which the characters that steer a terminal or turn the direction of
-/// the text are escaped, because the caller of the crate may print the text.
+/// Escapes the characters that control a terminal, separate lines, or change the direction
+/// of the text, because the user may print the error. A tab becomes a space.
 pub(super) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

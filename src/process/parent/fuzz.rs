@@ -1,29 +1,33 @@
 //! The driver of the fuzz target `parent`: a whole pool without threads, whose workers,
 //! supervisor, collector and users the driver plays, one step at a time.
 //!
-//! The pool's state, its offers and its transports are the real ones. Only the processes
-//! are played: a worker's side makes its steps when the input says so.
+//! The pool's state, its offers and its transports are the real ones. The driver plays the
+//! threads and the worker processes: each makes its next step when the input says so.
 //!
 //! | played | its steps | in |
 //! |---|---|---|
-//! | users | submit a task, with retries, a time limit or a long call; cancel, kill, drop a future; add a callback that submits; poll; `stats`; shut down, kill or terminate the workers | `fuzz/acts.rs` |
-//! | a worker | connects, is ready, initializes, takes an offer, records a task's begin, says so, answers or panics | `fuzz/worker.rs` |
-//! | a harmful task | lets its worker refuse to begin, send nonsense, close its connection, or end, also while it is being killed | `fuzz/acts.rs` |
-//! | the supervisor | one round, a start of a worker (which may fail), the fall asleep, and a wake-up, if there is a reason for one | `fuzz/threads.rs` |
+//! | users | submit a task, with retries, a time limit or a long call (`fuzz/book.rs`); call `stats` (this file); cancel or kill a task; drop a future; add a callback, which may submit a task; poll; shut the pool down; kill or terminate the workers | `fuzz/acts.rs` |
+//! | a worker | connects, is ready, initializes, takes an offer, records the begin of a task, sends `Started`, answers or panics | `fuzz/worker.rs` |
+//! | a worker that misbehaves | refuses to begin, sends nonsense, closes its connection, or ends, also after the pool has killed it | `fuzz/acts.rs` |
+//! | the supervisor | one round, up to the start of a worker or a sleep; the start of a worker, which may fail; a wake-up, if there is a reason for it | `fuzz/threads.rs` |
 //! | the collector | handles one event | this file |
 //! | time | a deadline, a limit of progress or silence, or a pause of starts is over | `fuzz/acts.rs` |
 //!
 //! After each step the driver checks that each task is in one place, and that the pool's
-//! counts are right (`check`). At the end, each played side does what it can, but no limit
-//! of time passes except pauses between starts: the supervisor and the workers sleep until
+//! counts are right (`check`). At the end, each played side does what it can. Of the limits
+//! of time, only the pauses between starts pass: the supervisor and the workers sleep until
 //! something wakes them. Then all tasks must have ended, so a lost wake-up shows as a task
-//! that has not. `fuzz/book.rs` has the record of each task, and says which ends are right:
+//! that has not ended. `fuzz/book.rs` has the record of each task, and says which ends are
+//! right:
 //!
 //! * A task runs once, or once more for each retry. A cancelled task never begins.
-//! * Only a task that began in a worker that died is blamed for its death.
-//! * If `cancel` or `kill` has returned `true`, the task ends so.
+//! * A task fails with `WorkerDied` only if it has begun in a worker that died, if it has a
+//!   long call, if a relay may have lost messages, or if the pool has broken or its workers
+//!   were killed or terminated.
+//! * If `cancel` or `kill` has returned `true`, the task ends with `Cancelled` or `Killed`.
 //!
-//! If the variable `TRACE` is set, the driver prints the state before each step.
+//! If the environment variable `TRACE` is set, the driver prints the state before each
+//! step.
 
 mod acts;
 mod book;
@@ -56,7 +60,7 @@ use crate::sync::thread_id;
 
 const STEPS: usize = 600;
 
-/// The largest number of steps in which a run comes to its end.
+/// The largest number of calls of `go_on` until no side can make a further step.
 const LAST_STEPS: usize = 20_000;
 
 struct Driver {
@@ -66,7 +70,8 @@ struct Driver {
     supervisor: Supervisor,
     workers: Vec<Worker>,
     book: Book,
-    /// The threads that cancel a task and wait until a worker gives it back.
+    /// The threads that each cancel one task, with the number of the task. Such a thread
+    /// may wait until a worker gives the task back.
     cancels: Vec<(u64, JoinHandle<bool>)>,
     is_polling: bool,
 }
@@ -158,7 +163,8 @@ impl Driver {
         self.cancels = left;
     }
 
-    /// Removes the workers that have ended, and notes what their ends explain.
+    /// Removes the workers that have ended. Records their ends, and nonsense that workers
+    /// have sent, as causes of later events.
     fn bury(&mut self) {
         let mut pages = self.book.pages();
         let causes = &mut pages.causes;
@@ -174,7 +180,8 @@ impl Driver {
         });
     }
 
-    /// Ends the pauses between starts. Returns `true` if there were any.
+    /// Ends the pauses between starts. Returns `true` if there were any, and the supervisor
+    /// has not ended.
     fn end_pauses(&mut self) -> bool {
         let mut state = self.pool.lock();
         let is_paused = state.not_before.is_some() || state.retry_at.is_some();
@@ -273,8 +280,8 @@ impl Driver {
         }
     }
 
-    /// Returns the numbers of the tasks that the pool has, and checks the counts of those
-    /// that have begun.
+    /// Returns the numbers of the tasks in the queue, in offers and with workers, and
+    /// checks the counts of those that have begun.
     fn places(&self, state: &PoolState) -> BTreeSet<u64> {
         let offered = state.offered.iter().flat_map(|offered| &offered.tasks);
         let offered = offered.map(|offer| &offer.task.entry);
@@ -298,7 +305,7 @@ impl Driver {
         places
     }
 
-    /// Lets all sides do what they can. Returns `false` if they can do nothing.
+    /// Lets each side make its next step. Returns `false` if no side can make one.
     fn go_on(&mut self) -> bool {
         let mut goes_on = self.supervise();
         goes_on |= self.collect();
@@ -334,7 +341,8 @@ impl Driver {
         panic!("the pool does not come to rest");
     }
 
-    /// Lets the run come to its end, and checks it.
+    /// Lets the run come to its end, and checks that the tasks, the workers and the threads
+    /// have ended as they should.
     fn finish(&mut self) {
         if self.is_polling {
             self.poll();

@@ -8,11 +8,11 @@
 //! each ready worker of the launcher. A worker answers each `Ping` at once, even while it
 //! runs a task. The pool sends no `Ping` while other bytes wait to be sent. If the pool has
 //! received nothing for the whole limit, it takes the connection for lost, and kills the
-//! launcher's command. Bytes that the command has accepted from the pool also count as a
-//! sign of life, because a `Ping` behind a long call arrives late. The limit is over only
-//! after a number of checks with a pause before each ([`Progress`]). So if this process was
-//! stopped for a while, the pool still makes the remaining checks before it kills the
-//! command.
+//! launcher's command. Bytes that the command has accepted from the pool, except those of a
+//! `Ping`, also count as a sign of life, because a `Ping` behind a long call arrives late.
+//! The limit is over only after a number of checks with a pause before each ([`Progress`]).
+//! So if this process was stopped for a while, the pool still makes the remaining checks
+//! before it kills the command.
 //!
 //! The worker ends itself if it receives nothing from the pool for the silence limit
 //! (`worker/connection.rs`).
@@ -29,13 +29,13 @@
 //!
 //! # The depth
 //!
-//! A worker on a distant host has several tasks at once (`sent_ahead.rs`), so that it need
-//! not wait for its next task. The user may set the number of these tasks, the *depth*, for
-//! the launcher. Otherwise the depth follows from two measured times: the time of a *trip*,
-//! in which a message and its answer travel, and the mean time of a task. The depth is then
-//! one more than the number of tasks that the worker can run during a trip, but at most
-//! [`MOST_IN_FLIGHT`]. If tasks take long compared to a trip, the pool sends them one at a
-//! time, as to any other worker.
+//! A worker on a distant host may have several tasks at once (`sent_ahead.rs`), so that it
+//! need not wait for its next task. The user may set the largest number of these tasks, the
+//! *depth*, for the launcher. Otherwise the depth follows from two measured times: the time
+//! of a *trip*, in which a message and its answer travel, and the mean time of a task. The
+//! depth is then one more than the number of tasks that the worker can run during a trip,
+//! but at most [`MOST_IN_FLIGHT`]. If tasks take long compared to a trip, the pool sends
+//! them one at a time, as to any other worker.
 //!
 //! # The stages of a start
 //!
@@ -69,11 +69,12 @@ pub(super) struct Launched {
     silence_limit: Duration,
     silence: Progress,
     next_ping: Instant,
-    /// `true` if no message of the worker can get lost: no other process relays the bytes,
-    /// and the command itself has become the worker, or MPI relays the bytes.
+    /// `true` if no message of the worker can get lost: the command itself has become the
+    /// worker, and no other process relays the bytes. Also `true` for a ready rank of an
+    /// MPI job.
     pub(super) is_direct: bool,
     pub(super) trips: Trips,
-    /// The number of tasks that the worker has at once, if the user has set it.
+    /// The largest number of tasks that the worker has at once, if the user has set it.
     in_flight: Option<usize>,
     /// The mean time of the last tasks, or `None` before the first has ended.
     task_time: Option<Duration>,
@@ -83,7 +84,7 @@ pub(super) struct Launched {
 /// it takes a silent connection for lost.
 const PINGS: u32 = 5;
 
-/// The largest number of tasks that a worker has at once if the launcher sets none.
+/// The largest number of tasks that a worker has at once if the user has set none.
 const MOST_IN_FLIGHT: usize = 16;
 
 /// If a task takes longer than this number of trips (a message to the worker and its
@@ -126,7 +127,7 @@ impl Trips {
     }
 }
 
-/// The action that the pool takes because of a silent connection.
+/// The action that a check of the connection calls for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Silence {
     None,

@@ -6,8 +6,8 @@
 //!
 //! | state | may start a worker | after a failed start | when a worker begins its first task |
 //! |---|---|---|---|
-//! | untried: none of its workers ever began a task | at once, then after a pause | left out after `FIRST_STARTS` failures in a row | becomes proven |
-//! | proven | at once, then after a pause | left out after at least `FIRST_STARTS` failures in a row, over at least the time `PATIENCE` | stays proven, and earlier failures do not count any more |
+//! | untried: none of its workers ever began a task | at once, and after a failed start only after a pause | left out after `FIRST_STARTS` failures in a row | becomes proven |
+//! | proven | at once, and after a failed start only after a pause | left out after at least `FIRST_STARTS` failures in a row, over at least the time `PATIENCE` | stays proven, and earlier failures do not count any more |
 //! | left out | never | - | - |
 //!
 //! The pause after a failed start is `FIRST_PAUSE` at first, and doubles with each further
@@ -15,9 +15,8 @@
 //! settings, so the pool gives it up soon. A proven launcher is likely to work again after
 //! a while: a network that is down comes back.
 //!
-//! A start has failed if the worker cannot be started, or dies before it was idle or had
-//! begun a task. After a time of `PATIENCE` without a failed start, the earlier failures do
-//! not count any more.
+//! A start has failed if the worker died before it was idle or had begun a task. After a
+//! time of `PATIENCE` without a failed start, the earlier failures do not count any more.
 //!
 //! The pool does not leave a launcher out because of failed starts while one of its workers
 //! is ready: the starts may have failed only because the other side allows no more workers.
@@ -156,9 +155,9 @@ impl LauncherStates {
         state.not_before = None;
     }
 
-    /// Counts a worker that has ended. `was_ready` says if the worker had sent `Ready`.
-    /// `failure` is the reason why the worker's start failed, or `None` if the start did
-    /// not fail.
+    /// Counts a worker that has ended or could not be started. `was_ready` says if the
+    /// worker had sent `Ready`. `failure` is the reason why the worker's start failed, or
+    /// `None` if the start did not fail.
     pub(super) fn ended(
         &mut self,
         index: usize,

@@ -91,7 +91,7 @@ impl OfferedTasks {
 
     /// Returns the number of offers that no worker has taken, but at most `most`. The
     /// workers take the oldest offers first, so this method counts from the newest offer
-    /// on.
+    /// back to the first one that is not open.
     pub(super) fn count_open(&self, most: usize) -> usize {
         let newest = self.tasks.iter().rev().take(most);
         let may_be_taken = |offer: &&Offer| {
@@ -109,7 +109,8 @@ impl OfferedTasks {
         first.is_some_and(|first| self.offers.is_open(self.tasks[first].number))
     }
 
-    /// Returns `true` if the task of this offer is not assigned to a worker yet.
+    /// Returns `true` if the pool has neither assigned the task of this offer to a worker
+    /// nor taken the task back.
     pub(super) fn has(&self, offer: u64) -> bool {
         self.tasks.iter().any(|other| other.number == offer)
     }

@@ -3,9 +3,10 @@
 //!
 //! With shared memory, the pool does not choose the worker of a task. It offers the oldest
 //! tasks of the queue, and a worker that has nothing to do takes the oldest offer. So a
-//! worker does not wait for the parent between two tasks, the tasks are taken in the order
-//! of their submission, and no task waits behind a long one while a worker is idle. Until a
-//! worker takes an offer, the pool can *recall* it, for instance to cancel the task.
+//! worker does not wait for the parent between two tasks (unless a call is too long for an
+//! offer), the tasks are taken in the order of their submission, and no task waits behind a
+//! long one while a worker is idle. Until a worker takes an offer, the pool can *recall*
+//! it, for instance to cancel the task.
 //!
 //! The pool learns which worker has taken an offer from this worker's next message, or
 //! earlier, from the offer's *status*, a word in the memory that the worker sets when it
@@ -17,7 +18,7 @@
 //! |---|---|
 //! | begins the task | `Started` |
 //! | asks for a call that is too long for an offer, and begins when the call has arrived | `Fetch` |
-//! | finds that the pool has revoked the offer (because the offer's status was overwritten), or that a message of the pool has arrived (it may be `Hold`: take no offers) | `Declined` |
+//! | finds that the offer's status was overwritten, that the pool has revoked the offer for this reason, or that a message of the pool has arrived (it may be `Hold`: take no offers) | `Declined` |
 //!
 //! Without shared memory, and in a pool with `max_tasks_per_child`, nothing is offered. The
 //! pool then sends each task to a worker that it knows to be idle, or ahead to a worker
@@ -45,13 +46,13 @@ const BACKLOG: usize = 2 * BURST;
 /// Returns `true` if the worker has no task as far as the pool knows, so it may have taken
 /// an offer. A worker that, as far as the pool knows, is still starting may have taken an
 /// offer too, because the pool may not have read its message `Ready` yet, or a task may
-/// have destroyed it.
+/// have destroyed this message.
 fn may_have_taken(handle: &WorkerHandle) -> bool {
     matches!(handle.activity, WorkerState::Idle | WorkerState::Starting)
 }
 
 /// Takes back a task that the pool has offered or sent, so that the task is pending again.
-/// Returns `false` if a worker has the task and does not give it back.
+/// Returns `false` if a worker keeps the task, or if the task waits for a retry.
 pub(super) fn recall(pool: PoolId, task: usize) -> bool {
     super::find(pool).is_some_and(|pool| pool.recall(task))
 }
@@ -135,9 +136,9 @@ impl Pool {
     ///
     /// In a burst of tiny tasks one worker may be as fast as the submitting thread, and the
     /// wake-up of a second worker takes longer than several tasks. So while one worker is
-    /// awake or busy, the pool wakes further workers only if the offers pile up. If the
-    /// first worker is busy with a long task, the offers do not wait for it: either they
-    /// pile up, or the burst ends, and then the pool wakes a worker for each offer
+    /// awake, or is not idle, the pool wakes further workers only if the offers pile up. If
+    /// the first worker is busy with a long task, the offers do not wait for it: either
+    /// they pile up, or the burst ends, and then the pool wakes a worker for each offer
     /// ([`end_burst`]).
     ///
     /// [`end_burst`]: Self::end_burst
@@ -174,8 +175,8 @@ impl Pool {
     /// Wakes this many idle workers that sleep, or all of them if there are fewer.
     ///
     /// A worker that wakes up on the CPU of the calling thread keeps this thread from
-    /// running, although it may be about to submit more tasks. So the workers that, as far
-    /// as the pool knows, ran on another CPU come first.
+    /// running, although this thread may be about to submit more tasks. So the workers
+    /// that, as far as the pool knows, ran on another CPU come first.
     fn wake_sleeping(state: &mut PoolState, mut to_wake: usize) {
         if to_wake == 0 {
             return;
@@ -221,7 +222,8 @@ impl Pool {
         true
     }
 
-    /// Takes back the offered task that the closure selects, unless a worker has taken it.
+    /// Takes back the offered task that the closure selects, unless a worker has taken it
+    /// or the status of its offer was overwritten.
     pub(super) fn take_back(
         state: &mut PoolState,
         is_it: impl Fn(&QueuedTask) -> bool,
@@ -245,8 +247,8 @@ impl Pool {
     }
 
     /// Assigns the task of an offer to the worker that has taken it, before the pool has
-    /// read a message about it. Returns `false` if the worker has a task already. The slot
-    /// stays in use, because the worker may still copy the call.
+    /// read a message about it. Returns `false` if the worker has a task already, or was
+    /// told to exit. The slot stays in use, because the worker may still copy the call.
     fn assign_unread(&self, state: &mut PoolState, number: usize, offer: u64) -> bool {
         let is_it = |other: &Offer| other.number == offer;
         let is_assigned = self.assign_if(state, number, Instant::now(), is_it);

@@ -1,7 +1,8 @@
 //! A thread that waits for a task polls: it reads the workers' messages itself for a short
 //! time, before it sleeps. So a short task wakes neither the waiting thread nor the
 //! supervisor, the thread that reads the messages at other times. A thread that waits with
-//! a time limit does not poll.
+//! a time limit does not poll. A polling thread reads only messages in shared memory: those
+//! in a socket wake the supervisor as usual.
 //!
 //! While a thread polls, messages in shared memory do not wake the supervisor. The polling
 //! thread runs no user code meanwhile, because user code might take any time. If the
@@ -13,12 +14,12 @@
 //!
 //! A thread that submits many tasks in a row reads the workers' messages too, once in
 //! [`BURST`] tasks: it then reads many messages at a time, and the messages, the lock and
-//! the memory of the tasks stay in the cache of one CPU. The supervisor takes short naps
-//! meanwhile, and only a worker that waits for the parent wakes it. The supervisor reads
-//! the messages after a nap in which fewer tasks were submitted than make a burst, and
-//! after a few naps in any case. So a message that arrives after the end of a burst waits
-//! for the length of two short naps at most. If a thread begins to poll, the burst is over
-//! at once.
+//! the memory of the tasks stay in the cache of one CPU. In a pool with offers, the
+//! supervisor takes short naps meanwhile, and only a worker that waits for the parent wakes
+//! it. The supervisor reads the messages after a nap in which fewer tasks were submitted
+//! than make a burst, and after a few naps in any case. So a message that arrives after the
+//! end of a burst waits for the length of two short naps at most. If a thread begins to
+//! poll, the burst is over at once.
 //!
 //! # Idle workers
 //!
@@ -66,8 +67,8 @@ impl Pool {
         Self::end_burst(&mut state);
     }
 
-    /// Reads the messages that have arrived through shared memory. Does nothing if another
-    /// thread holds the pool's lock.
+    /// Sends the bytes that have waited for room, and reads the messages that have arrived,
+    /// in shared memory. Does nothing if another thread holds the pool's lock.
     pub(super) fn read_arrived(&self) {
         let Some(mut state) = self.state.try_lock() else {
             return;
@@ -84,10 +85,10 @@ impl Pool {
         }
     }
 
-    /// Counts a submitted task, and reads the messages that have arrived after each
-    /// [`BURST`] counted tasks. `was_alone` says that the pool had no other task. Such a
-    /// task does not count: a thread that waits for each of its tasks before it submits the
-    /// next one polls anyway.
+    /// Counts a submitted task. After each [`BURST`] counted tasks, reads the messages that
+    /// have arrived. `was_alone` says that the pool had no other task. Such a task does not
+    /// count: a thread that waits for each of its tasks before it submits the next one
+    /// polls anyway.
     pub(super) fn count_submitted(&self, state: &mut PoolState, was_alone: bool) {
         if was_alone {
             return;
@@ -98,8 +99,8 @@ impl Pool {
         }
     }
 
-    /// Returns `true` if a burst goes on after a nap of the supervisor: as many tasks as
-    /// make a burst were submitted, most of them during the nap, and no thread polls.
+    /// Returns `true` if a burst goes on after a nap of the supervisor: the count of
+    /// submitted tasks has reached [`BURST`] again, and no thread polls.
     pub(super) fn burst_goes_on(&self) -> bool {
         let mut state = self.lock();
         let goes_on = state.pollers == 0 && state.submitted >= BURST;

@@ -2,16 +2,16 @@
 //!
 //! # The threads
 //!
-//! * *Submitters* queue tasks. A submitter offers its task to the workers if there is room,
-//!   or sends it to an idle worker if there is one.
+//! * *Submitters* queue tasks. A submitter then offers the oldest queued tasks to the
+//!   workers if there is room, or sends them to idle workers if there are any.
 //! * The *supervisor* (`supervisor.rs`) starts workers, reads their replies, and handles
 //!   their deaths. The supervisor runs no user code.
 //! * The *collector* (`collector.rs`) decodes results and runs *notifications*: the wakers,
 //!   drops and callbacks that the end of a task calls for. A thread that waits for the
 //!   task, or that cancels tasks, may run this user code instead.
 //!
-//! All threads change [`PoolState`] under one lock. A thread that holds the lock never
-//! blocks, because it reads and writes the workers' sockets without waiting.
+//! All threads change [`PoolState`] under one lock. A thread that holds the lock waits for
+//! no message and for no room: it reads and writes the workers' sockets without blocking.
 //!
 //! # The states of a task
 //!
@@ -23,14 +23,16 @@
 //! | started | running | no | fails, or queued to be retried |
 //! | answered, not decoded yet | running | no | - |
 //!
-//! A task that is queued or offered for a retry stays running, and cannot be cancelled.
+//! The future of a task that is queued or offered for a retry still says running, and the
+//! task cannot be cancelled.
 //!
 //! # The rule
 //!
 //! Whenever more tasks are queued, offered or sent ahead (to a busy worker) than workers
 //! are starting or idle, and fewer than `max_workers` workers exist, the supervisor has to
 //! spawn one more worker, as soon as it may start one. A worker that the pool has told to
-//! exit counts as existing until its process has ended.
+//! exit counts as existing until its process has ended. A pool that is broken or that ends
+//! all its workers spawns no more workers.
 //!
 //! # Why nothing is lost
 //!
@@ -39,9 +41,10 @@
 //! that cancels it. Only a thread that holds the lock moves a task from one place to
 //! another. The supervisor ends only when the pool refuses tasks and has neither an
 //! unanswered task nor a worker left. The collector ends after the supervisor. When a
-//! worker ends, the pool puts the worker's task back into the queue, or makes the task
-//! fail. The supervisor kills a worker that does not send `Ready`, or does not exit, in
-//! time.
+//! worker ends, the pool puts the worker's tasks back into the queue, or makes them fail.
+//! (A task that a thread waits to cancel goes to that thread instead.) The supervisor kills
+//! a worker that does not send `Ready`, or does not exit, in time, unless the worker is an
+//! MPI rank.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -90,14 +93,15 @@ pub(in crate::process) struct Pool {
     pub(super) last_number: AtomicU64,
 }
 
-/// The number of tasks for which the queue keeps memory while it is empty.
+/// The largest number of tasks for which the queue keeps memory when it becomes empty.
 const KEPT: usize = 4096;
 
 global! {
     static POOLS: Mutex<BTreeMap<PoolId, Weak<Pool>>> = Mutex::new(BTreeMap::new());
 }
 
-/// Ends all pools whose workers are MPI ranks, and waits until the pools' tasks are done.
+/// Shuts down all pools whose workers are MPI ranks, and waits until these pools have
+/// ended.
 #[cfg(feature = "mpi")]
 pub(in crate::process) fn end_pools_of_ranks() {
     let pools: Vec<Arc<Pool>> = POOLS.lock().values().filter_map(Weak::upgrade).collect();
@@ -246,9 +250,10 @@ impl Pool {
     /// or idle worker, as far as workers may start now. If none may start now, returns the
     /// time at which the first pause of a launcher ends.
     fn plan_starts(&self, state: &mut PoolState) -> Option<Instant> {
-        // In a pool that ends, tasks that were sent ahead may still wait. They end with
-        // their workers. Until `not_before`, the end of a launcher's pause changes nothing,
-        // and may be in the past.
+        // In a pool that is broken or ends all its workers, tasks that were sent ahead may
+        // still wait. They need no new worker: their workers run them or give them back,
+        // and a task that comes back fails. Until `not_before`, the end of a launcher's
+        // pause changes nothing, and may be in the past.
         if state.stopped.is_some() || state.is_broken() || state.not_before.is_some() {
             return None;
         }
@@ -299,7 +304,7 @@ impl Pool {
     /// Takes the next task out of the queue. The caller then offers or sends its call.
     pub(super) fn next_task(&self, state: &mut PoolState) -> Option<Box<QueuedTask>> {
         while let Some(mut entry) = state.queue.pop_front() {
-            // A queue that was long frees its memory when it is empty again.
+            // A queue that was long frees most of its memory when it is empty again.
             if state.queue.is_empty() && state.queue.capacity() > KEPT {
                 state.queue.shrink_to(KEPT);
             }
@@ -421,7 +426,8 @@ impl Pool {
 }
 
 /// Creates the memory for offers if the workers share memory with the pool, and if the
-/// number of tasks of a worker is not limited (`max_tasks_per_child`).
+/// number of tasks of a worker is not limited (`max_tasks_per_child`). If that fails, a
+/// pool with the transport `Automatic` goes without offers.
 fn offers(config: &Config) -> io::Result<Option<PoolOffers>> {
     match config.transport {
         _ if config.max_tasks_per_child.is_some() => Ok(None),

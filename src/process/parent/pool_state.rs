@@ -44,7 +44,8 @@ pub(super) enum Event {
     /// event before it runs the callbacks and wakers of any of them.
     Refused(VecDeque<Box<QueuedTask>>, Error),
     /// The pool's entry of a pending task that was cancelled, or that a thread is about to
-    /// cancel. The collector drops the entry, because the drop may run user code.
+    /// cancel. The collector drops the entry, so that it is not dropped under the pool's
+    /// lock.
     Stale(Box<QueuedTask>),
     /// The large call of a task that a worker has begun. The collector frees the call,
     /// because freeing much memory takes milliseconds.
@@ -122,8 +123,8 @@ pub(super) struct PoolState {
     pub(super) pollers: usize,
     /// The number of tasks that count for a burst ([`BURST`]).
     pub(super) submitted: usize,
-    /// `true` while the supervisor takes naps, because a thread submits a *burst*: many
-    /// tasks in a row.
+    /// `true` while a thread submits a *burst* (many tasks in a row), during which the
+    /// supervisor takes naps.
     pub(super) is_burst: bool,
     pub(super) is_asleep: bool,
     /// `true` if the pool has sent or offered a task since the last round of the
@@ -141,7 +142,7 @@ impl PoolState {
     }
 
     /// Returns the number of workers that are starting or that the supervisor has yet to
-    /// start.
+    /// start, without those that the pool kills or terminates.
     pub(super) fn count_starting(&self) -> usize {
         let starts = |handle: &&WorkerHandle| {
             matches!(handle.activity, WorkerState::Starting) && handle.kill_reason.is_none()

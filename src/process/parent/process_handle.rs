@@ -17,7 +17,7 @@ pub(super) enum Process {
     /// A rank of an MPI job, which MPI has started.
     #[cfg(feature = "mpi")]
     Rank(TakenRank),
-    /// No process: a test ends it by itself.
+    /// No process. A test or a fuzz target sets its end ([`Played`]).
     #[cfg(any(test, concurrent_futures_fuzz))]
     Played(PlayedProcess),
 }

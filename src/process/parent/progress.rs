@@ -72,7 +72,8 @@ impl Progress {
         self.checks_left < CHECKS
     }
 
-    /// Counts one check if the next check is due. Returns `true` if no checks remain.
+    /// Counts one check if the next check is due. Returns `true` if it was due and no
+    /// checks remain.
     pub(super) fn is_given_up(&mut self, now: Instant) -> bool {
         self.is_given_up_if(now, true)
     }
@@ -106,7 +107,7 @@ impl Progress {
 
 /// The times at which the supervisor asks a worker that runs user code if the worker waits
 /// for a message, and looks for threads of the worker that asked to be traced. The
-/// intervals grow, because long tasks are common. Tasks that ask to be traced or that
+/// intervals grow, because long tasks are common, and tasks that ask to be traced or that
 /// destroy a message are rare.
 #[derive(Debug)]
 pub(super) struct Checks {

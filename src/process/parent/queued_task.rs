@@ -3,14 +3,15 @@
 //!
 //! The pool calls `claim` when it offers the task's call (puts it into memory from which
 //! any worker may take it), or sends it to a worker. From then on the task can be cancelled
-//! only after the pool has recalled it (has taken it back). The pool calls `begin` when the
-//! worker reports that it has started the task. At the end of a task that is claimed, the
-//! pool calls either `answered` or `failed`. If the worker ends or gives the task back
-//! before it starts the task, the pool calls `release`. The task may then be claimed again
-//! or cancelled. The notification that `failed` returns runs user code, and so does the
-//! closure (the `Finalizer`) that `answered` may return. The other methods, and `answered`
-//! itself, only take the task's own lock for a moment, so the pool may call them while it
-//! holds its own lock.
+//! only after the pool has taken it back (a *recall*). The pool calls `begin` when the
+//! worker reports that it has started the task, or when the worker has ended and may have
+//! started it. At the end of a task that is claimed, the pool calls either `answered` or
+//! `failed`. If the pool takes the task back, or the worker ends before it starts the task,
+//! the pool calls `release`. The task may then be claimed again or cancelled. The
+//! notification that `failed` returns runs user code, and so does the closure (the
+//! `Finalizer`) that `answered` may return. The other methods, and `answered` itself, run
+//! no user code, and take at most the task's own lock, for a moment. So the pool may call
+//! them while it holds its own lock.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,8 +60,9 @@ pub(super) struct QueuedTask {
     pub(super) settings: TaskSettings,
     /// The number that identifies the task in both processes.
     pub(super) number: u64,
-    /// `true` once a worker has started the task. The task's future shows the task as
-    /// running from then on, even while the task waits in the queue for a retry.
+    /// `true` once a worker has started the task, or may have started it. The task's future
+    /// shows the task as running from then on, even while the task waits in the queue for a
+    /// retry.
     pub(super) has_begun: bool,
     pub(super) times_begun: u32,
     /// The number of workers that ended while they read the task's call.
@@ -97,12 +99,11 @@ impl QueuedTask {
         is_first
     }
 
-    /// Ends the task with the worker's answer, or leaves the end to another thread. If the
-    /// decoding of a small answer runs no user code, and the task has no callback and no
-    /// waker, this method decodes the answer itself. But it does not if `collector`, the
-    /// thread of the collector, is `None`. A thread that waits for the task without a time
-    /// limit decodes any other small answer, if the task has no callback and no waker. In
-    /// all other cases the collector decodes the answer.
+    /// Ends the task with the worker's answer, or leaves the end to another thread. Only a
+    /// small answer to a task without callbacks and wakers needs no collector. If decoding
+    /// it runs no user code, and `collector` (the id of the collector's thread) is set,
+    /// this method decodes it. Otherwise a thread that already waits for the task without a
+    /// time limit decodes it. The collector decodes all other answers.
     pub(super) fn answered(self, answer: Answer<Encoded>, collector: Option<ThreadId>) -> Answered {
         let (task, name) = (self.task.into_task(), self.settings.name);
         self.value.answered(task, answer, name, collector)
@@ -131,7 +132,8 @@ impl QueuedTask {
 const LARGE: usize = 64 << 10;
 
 pub(super) struct InFlight {
-    /// The number of the task's offer, or `None` if the pool sends the task.
+    /// The number of the task's offer, or `None` if the pool sends the task to a worker
+    /// that it has chosen.
     pub(super) offer: Option<u64>,
     pub(super) entry: Box<QueuedTask>,
     pub(super) started: Option<Instant>,

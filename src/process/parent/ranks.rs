@@ -1,11 +1,12 @@
 //! [`Ranks`]: the workers of a pool that are ranks of an MPI job.
 //!
 //! A rank is a process that MPI has started. MPI has no descriptor that shows the arrival
-//! of a message. So, as long as a rank may send a message, the supervisor does not sleep,
-//! but looks for messages again and again, with pauses that grow ([`Patience`]). A rank may
-//! send messages while it starts, has a task, or leaves the pool. At other times the
-//! supervisor sleeps as in any other pool, and the thread that sends the next message to a
-//! rank wakes it.
+//! of a message. So, as long as a rank may send a message, the supervisor (the thread that
+//! reads the workers' messages) does not sleep, but looks for messages again and again,
+//! with pauses that grow ([`Patience`]). A rank may send messages while it starts, has a
+//! task, or leaves the pool. (An idle rank sends only the answer to the one `Ping` that it
+//! gets after its start.) At other times the supervisor sleeps as in any other pool, and
+//! the thread that sends the next message to a rank wakes it.
 
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,8 @@ impl Ranks {
     }
 
     /// Waits like the system call `poll`. If `looks` is set, also looks for messages of
-    /// ranks meanwhile, and returns early if `is_ready` returns `true`.
+    /// ranks meanwhile, and returns early if `is_ready` returns `true`. May then also
+    /// return 0 before the limit, after a long pause.
     pub(super) fn poll(
         &self,
         polled: &mut [PollFd<'_>],

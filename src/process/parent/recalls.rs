@@ -40,7 +40,8 @@ impl Recalls {
         Some(outcome)
     }
 
-    /// Ends the recall of a task. Returns `false` if no thread waits for the outcome.
+    /// Ends the recall of a task. Returns `false` if no thread waits for the outcome, or if
+    /// the recall has ended before.
     pub(super) fn end(&mut self, task: u64, was_taken_back: bool) -> bool {
         let mut recalls = self.0.iter_mut();
         let waited_for = recalls.find(|recall| recall.task == task && recall.outcome.is_none());

@@ -1,13 +1,13 @@
 //! Tasks that are sent ahead: a launched worker gets its next tasks while it still runs
 //! one.
 //!
-//! A launched worker, which a launcher's command has started, may run on another host. A
-//! message to another host travels for a while. If a worker gets its next task only after
-//! its last answer has arrived, it has nothing to do in between. So once all workers are
-//! busy and no more workers can start, the pool sends tasks ahead, until each worker has as
-//! many tasks as [`Launched::depth`](super::launched::Launched::depth) says. A task that
-//! was sent ahead has not begun: its future is pending, it counts as queued, and the pool
-//! can take it back.
+//! A launched worker, which a launcher's command or MPI has started, may run on another
+//! host. A message to another host travels for a while. If a worker gets its next task only
+//! after its last answer has arrived, it has nothing to do in between. So once all workers
+//! are busy and no more workers can start, the pool sends tasks ahead, until each worker
+//! has as many tasks as [`Launched::depth`](super::launched::Launched::depth) says. A task
+//! that was sent ahead has not begun: its future is pending, it counts as queued, and the
+//! pool can take it back.
 //!
 //! # The recall
 //!
@@ -48,7 +48,8 @@ use crate::sync::MutexGuard;
 
 impl WorkerHandle {
     /// Returns `true` if the pool may send the worker one more task behind its current
-    /// task. `most` is the largest number of tasks that the worker may run in its life.
+    /// task. `most` is the largest number of tasks that a worker may run in its life, if
+    /// there is a limit.
     fn has_room_ahead(&self, most: Option<u64>) -> bool {
         let tasks = 1 + self.ahead.len();
         let depth = self
@@ -87,7 +88,7 @@ impl PoolState {
     }
 
     /// Makes the first of the tasks that were sent ahead to a worker the worker's current
-    /// task, because the worker has ended its last task or has given it back. Returns
+    /// task, because the worker has ended its current task or has given it back. Returns
     /// `false` if no task was sent ahead.
     pub(super) fn begin_next(&mut self, number: usize, now: Instant) -> bool {
         let Some(handle) = self.workers.get_mut(&number) else {
@@ -160,8 +161,9 @@ impl Pool {
         can_start || state.count_starting() > 0 || !state.idle.is_empty()
     }
 
-    /// If a worker is idle and the pool's queue is empty, asks the worker with the most
-    /// tasks sent ahead to give back half of these tasks, so that idle workers get them.
+    /// If a worker is idle, the pool's queue is empty and no recall is under way, asks the
+    /// worker with the most tasks sent ahead to give back half of these tasks, so that idle
+    /// workers get them.
     pub(super) fn recall_for_idle(&self, state: &mut PoolState) {
         if state.launchers.is_empty() || state.idle.is_empty() || !state.queue.is_empty() {
             return;
@@ -188,13 +190,13 @@ impl Pool {
         let is_first = handle
             .in_flight()
             .is_some_and(|first| first.entry.number == task);
-        // A kill of this very task has promised that the task ends so. It had been recalled
-        // before, for example because another worker was idle.
+        // The user has killed this task, so it must end with `Killed`. It had been recalled
+        // before the kill, for example because another worker was idle.
         if is_first && handle.kill_reason == Some(KillReason::Killed) {
             return;
         }
-        // `WorkerHandle::check_expected` rejects `Recalled` for any other task, unless the
-        // pool is killing the worker.
+        // The worker has this task: `WorkerHandle::check_expected` rejects `Recalled` for a
+        // task that was not recalled, unless the pool is killing the worker.
         let Some(recalled) = handle.take_recalled(task) else {
             return;
         };
@@ -207,9 +209,9 @@ impl Pool {
         self.dispatch(state);
     }
 
-    /// Asks a worker that a launcher has started to give a task back, and waits until the
-    /// worker has given the task back, has begun it, or has ended. Returns `true` if the
-    /// task is pending again.
+    /// Asks the launched worker that has a task to give it back, and waits until the worker
+    /// has given the task back, has begun it, or has ended. Returns `true` if the task is
+    /// pending again.
     pub(super) fn recall_sent(&self, state: &mut MutexGuard<'_, PoolState>, task: usize) -> bool {
         let is_it = |entry: &QueuedTask| entry.task.id() == task && !entry.has_begun;
         let mut workers = state.workers.values_mut();
@@ -237,7 +239,8 @@ impl Pool {
     }
 
     /// Asks the workers to give back all tasks that were sent ahead, and waits until each
-    /// of these tasks has begun or is back in the queue. Waits until `limit` at the latest.
+    /// of these tasks has come back or has become its worker's current task. Waits until
+    /// `limit` at the latest.
     pub(super) fn recall_all(&self, state: &mut MutexGuard<'_, PoolState>, limit: Instant) {
         if state.count_ahead() == 0 {
             return;

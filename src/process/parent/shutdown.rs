@@ -16,9 +16,10 @@ use crate::error::{BrokenPart, Error};
 use crate::executor::{ShutdownOptions, ShutdownReport, join};
 
 impl Pool {
-    /// Breaks the pool: it refuses tasks from now on, and its queued tasks, and the
-    /// offered tasks (`offers.rs`) that no worker has taken, fail. Asks the workers to
-    /// give back the tasks that were sent ahead (`sent_ahead.rs`), which fail then.
+    /// Breaks the pool: it refuses tasks from now on, and its queued tasks, and the offered
+    /// tasks (`offers.rs`) that no worker has taken, fail. Asks the workers to give back
+    /// the tasks that were sent ahead (`sent_ahead.rs`). These tasks fail when they come
+    /// back.
     pub(super) fn break_down(&self, state: &mut PoolState, cause: Error, part: BrokenPart) {
         let broken = cause.broken(part);
         state.close(broken.clone());
@@ -113,8 +114,9 @@ impl Pool {
                     || handle.kill_reason == Some(KillReason::Terminated) =>
             {
                 handle.kill_task(KillReason::Killed);
-                // The kill may wait until the worker has given other tasks back, but not
-                // for longer than a limit, which the supervisor does not know yet.
+                // The kill may be delayed until the worker has given other tasks back, or
+                // until a time limit is over. The supervisor must wake up to learn this
+                // limit.
                 state.needs_wakeup = true;
                 true
             }
@@ -126,7 +128,8 @@ impl Pool {
                 let found = entry.is_some();
                 if let Some(entry) = entry {
                     state.kill_queued(entry);
-                    // It may have had a place among the offered tasks.
+                    // If the task was offered, it had a place in a bounded queue, which is
+                    // free now.
                     self.capacity.notify_one();
                 }
                 self.dispatch(&mut state);
@@ -146,7 +149,8 @@ impl Pool {
         let deadline = options.deadline();
         self.state.lock().shut_down = true;
         // A shutdown by a callback of one of the pool's tasks, or by the `Deserialize` of a
-        // result, does not wait, because the pool ends only after this code.
+        // result, does not wait, because the pool ends only after the callback or the
+        // `Deserialize` has returned.
         let waits = options.waits() && !self.is_in_own_code();
         self.close(options.cancels_pending(), waits, deadline);
         if waits {
@@ -182,7 +186,7 @@ impl Pool {
     /// Makes the pool refuse tasks from now on. If `takes_pending` is set, the method takes
     /// the pending tasks out of the queue. The caller then unlocks the state and passes
     /// these tasks to [`cancel`](Self::cancel). Until these tasks are cancelled, they count
-    /// as unsettled, so that another thread does not take the pool for finished.
+    /// as unsettled, so that the shutdown of another thread goes on waiting for them.
     fn refuse_tasks(
         &self,
         state: &mut PoolState,

@@ -1,10 +1,10 @@
 //! [`StagedProgram`] and [`Copying`]: the copy of this program's file that a launcher's
 //! command makes on the other side ([`Launcher::stage`]).
 //!
-//! The words that follow the launcher's command are a script with its arguments, and not
-//! the name of the program. The script is for the shell of the *other side*: the host or
-//! container where the worker will run. So one command with one connection copies the
-//! program and starts the worker. A second command could not reach a container that the
+//! The words that follow the launcher's command are `sh -c`, a script and its arguments,
+//! instead of the name of the program. The script is for the shell of the *other side*: the
+//! host or container where the worker will run. So one command with one connection copies
+//! the program and starts the worker. A second command could not reach a container that the
 //! first command has created.
 //!
 //! | the script | the pool |
@@ -23,7 +23,7 @@
 //!
 //! # The name of the copy
 //!
-//! The name contains a hash of the file's bytes, so two builds never replace each other's
+//! The name contains a hash of the file's bytes, so two builds do not replace each other's
 //! file, and the pool need not compare contents. A copy gets this name only when it is
 //! complete. Until then a random number follows the name. The number is new for each start,
 //! because several hosts may write to one folder. The worker also checks that it is the
@@ -74,7 +74,8 @@ const SCRIPT: &str = concat!(
     "printf \"\\000concurrent-futures %s, wire 1\\n\" copier && head -c \"$cf_k\" >>\"$cf_t\" || cf_fail; ",
     "cf_k=$((cf_n + cf_k)); cf_n=$(cf_size \"$cf_t\"); [ \"$cf_n\" -eq \"$cf_k\" ] || cf_fail; done; ",
     "chmod 700 \"$cf_t\" && mv -f \"$cf_t\" \"$cf_f\" || cf_fail; ",
-    // Removes old incomplete copies, and complete copies that were not used for long.
+    // Removes old incomplete copies, and in the default folder also the files that were not
+    // used for a month.
     "find \"$cf_f\".* -prune -type f -mtime +1 -exec rm -f {} + 2>/dev/null; ",
     "[ -n \"$2\" ] || find \"$cf_d\" -type f -mtime +30 -exec rm -f {} + 2>/dev/null; ",
     "trap - HUP INT PIPE TERM; umask \"$cf_u\"; fi; ",
@@ -133,8 +134,9 @@ impl StagedProgram {
         })
     }
 
-    /// Returns the words of the script that copies the program and starts it as a worker.
-    /// The `assignment` sets a variable in the worker's environment.
+    /// Returns the words that follow the launcher's command: the script that copies the
+    /// program and starts it as a worker, and its arguments. The `assignment` sets a
+    /// variable in the worker's environment.
     pub(super) fn words(&self, launcher: &Launcher, assignment: &str) -> Vec<OsString> {
         let path = launcher.program.as_ref();
         let number = RandomState::new().build_hasher().finish();

@@ -9,7 +9,8 @@
 //! would inherit this descriptor too. The worker inherits the parent's standard output and
 //! standard error.
 //!
-//! If the pool has launchers, the starter runs a launcher's command instead (`command.rs`).
+//! If the pool has launchers, the starter runs a launcher's command instead (`command.rs`),
+//! or in a pool of MPI ranks takes a free rank.
 
 use std::fs;
 use std::io::{self, ErrorKind};

@@ -37,8 +37,8 @@ impl Pool {
             workers: state.count_workers(),
             idle: state.idle.len() + state.count_starting(),
             queued: state.queued + state.count_unbegun(),
-            // A task whose value is still being decoded has left its worker, but has no
-            // outcome yet.
+            // A task whose answer is not decoded yet has left its worker, but has no
+            // outcome.
             running: state.running + state.unread,
             finished: state.finished,
             failed: state.failed,
@@ -54,9 +54,9 @@ impl Pool {
 }
 
 impl PoolState {
-    /// Returns the number of tasks that are offered to the workers, or that a worker has,
-    /// but has not begun as far as the pool knows. (A task that has begun before, and
-    /// waits for a retry, counts as running.)
+    /// Returns the number of tasks that are offered, or that a worker has, and that have
+    /// not begun as far as the pool knows. (A task that waits for a retry has begun before,
+    /// so it counts as running.)
     pub(super) fn count_unbegun(&self) -> usize {
         let offers = self.offered.iter().flat_map(|offered| &offered.tasks);
         let workers = self.workers.values();

@@ -102,8 +102,8 @@ impl Pool {
     }
 
     /// Queues a task, after the caller has checked that the pool is open. If the queue is
-    /// full, does what `when_full` says, unless the caller is a callback of a task of the
-    /// pool.
+    /// full, does what `when_full` says. But if the caller is a callback or a `Deserialize`
+    /// of a task of the pool, queues the task although the queue is full.
     pub(super) fn queue<T, D>(
         self: &Arc<Self>,
         mut call: Encoded,
@@ -140,8 +140,8 @@ impl Pool {
             if let Some(closed) = &state.closed {
                 return Err(closed.clone());
             }
-            // A callback of one of the pool's tasks never waits for capacity of the queue,
-            // because the queue may stay full until the callback returns.
+            // A callback or a `Deserialize` of one of the pool's tasks never waits for room
+            // in the queue, because the queue may stay full until this user code returns.
             if !self.is_full(&state) || self.is_in_own_code() {
                 break;
             }

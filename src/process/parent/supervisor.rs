@@ -39,7 +39,8 @@ const READS_TO_THE_END: usize = 100;
 /// *offer* (a task in shared memory that any worker may take) although an offer stays open.
 const NOT_TAKEN_UP: &str = "it did not take up a task that it was sent; was it stopped (SIGSTOP)?";
 
-/// The stack size of the supervisor's thread, in bytes. None of its functions recurses.
+/// The stack size of the supervisor's thread, in bytes. None of its functions recurses
+/// deeply.
 pub(super) const STACK: usize = 2 << 20;
 
 /// The longest time for which a pool that ends waits until the error output of its launched

@@ -12,24 +12,25 @@
 //! if the pool has written more bytes of the call than the worker's transport holds. If the
 //! worker had started its task, or may have started it without the pool's knowledge, the
 //! pool retries the task if it has retries left. A pool that ends all its workers or is
-//! broken (see below) puts no task back and retries none. A pool that breaks on a worker's
-//! death retries no task. If the pool killed the worker for a `kill`, a time limit or a
-//! break of the pool, the task fails with `Killed`, `TimeLimit` or the cause of the break.
-//! In all other cases the task fails with `WorkerDied`.
+//! broken (see below) puts no task back and retries none. A pool with
+//! [`OnWorkerDeath::BreakPool`] retries no task. If the pool killed the worker for a
+//! `kill`, a time limit or a break of the pool, the task fails with `Killed`, `TimeLimit`
+//! or the cause of the break. A task that fails in any other case fails with `WorkerDied`.
 //!
 //! # Breaking
 //!
-//! A pool breaks if an initializer fails, if a worker says that it cannot begin (for
-//! example because it runs another program), if five workers in a row die before they are
-//! idle or begin a task (a worker that says by its exit code that it lacks a resource does
-//! not count), or if a worker cannot be started while the pool has no other
-//! worker. A pool that has other workers tries again later to start a worker. If resources
-//! such as descriptors are short, a pool without workers first tries again for a while
-//! (`worker_starts.rs`). A pool with launchers breaks if an initializer fails, or when it
-//! no longer uses any of its launchers (`launcher_states.rs`). A broken pool refuses tasks
-//! with the cause of the break, and all its queued tasks fail. If a task ends its worker,
-//! only this task fails, and the pool does not break. With [`OnWorkerDeath::BreakPool`],
-//! the first death of a worker breaks the pool, and the pool kills its other workers.
+//! A pool breaks if an initializer fails. A pool without launchers breaks also if a worker
+//! says that it cannot begin (for example because it runs another program), or if five
+//! workers in a row die before they are idle or begin a task. (A worker that says by its
+//! exit code that it lacks a resource does not count.) It breaks, too, if it has no worker
+//! and cannot start one. A pool with launchers breaks also when it no longer uses any of
+//! its launchers (`launcher_states.rs`). If resources such as descriptors are short, a pool
+//! of either kind that has no worker tries again for a while before it breaks
+//! (`worker_starts.rs`). A pool that has other workers tries again later, and does not
+//! break. A broken pool refuses tasks with the cause of the break, and all its queued tasks
+//! fail. If a task ends its worker, only this task fails, and the pool does not break. With
+//! [`OnWorkerDeath::BreakPool`], the first death of a worker breaks the pool, and the pool
+//! kills its other workers.
 
 use std::io::ErrorKind;
 use std::time::Instant;
@@ -46,7 +47,8 @@ use crate::process::settings::OnWorkerDeath;
 use crate::process::wire::exit_code::ExitCode;
 
 /// If this number of workers in a row die before they are idle or begin a task, the pool
-/// breaks.
+/// breaks. The count begins anew when a task is answered, or when a worker ends that has
+/// begun a task.
 const FAILED_STARTS: u32 = 5;
 
 /// If this number of workers end while they read a task's call, the task fails.
@@ -67,7 +69,8 @@ impl Pool {
             return;
         };
         state.idle.retain(|idle| *idle != number);
-        // Several tasks of the worker may leave the queue, and its place may be free.
+        // Tasks of the worker may end, and another worker may start in its place. Both make
+        // room in a bounded queue, maybe for several tasks.
         self.capacity.notify_all();
         let is_death = match &handle.kill_reason {
             None => !matches!(handle.activity, WorkerState::Leaving),
@@ -81,8 +84,8 @@ impl Pool {
         let in_flight = handle.take_in_flight();
         // If the worker was idle at any time, has begun a task (maybe without the pool's
         // knowledge), or has read a part of a call, it had started successfully. So its end
-        // does not count as a failed start. (While there are offers, an idle worker may
-        // have taken one.)
+        // does not count as a failed start. (A worker that is idle while there are offers
+        // does not count as idle here: it may have taken an offer, and died of it.)
         let was_reading = in_flight
             .as_ref()
             .is_some_and(|in_flight| in_flight.was_being_read(handle.end.capacity()));
@@ -95,7 +98,8 @@ impl Pool {
             && is_failed_start
             && !handle.is_ready
             && handle.launched.is_none();
-        // A start after a shortage replaces no worker.
+        // `ended` counts the workers that the next starts replace. A worker that ended for
+        // lack of a resource is not one of them.
         state.ended += u64::from(!is_short);
         let explained = match end {
             End::Exited(code) => ExitCode::explain(code).map(str::to_owned),
@@ -218,8 +222,8 @@ impl Pool {
     }
 
     /// Requeues a task of an ended worker besides its current task, or makes the task fail.
-    /// If the pool killed the worker, it did so for its current task. Only the reason to
-    /// stop all workers concerns this task too.
+    /// If the pool killed the worker for its current task, that reason does not concern
+    /// this task. Only a reason to end all workers does.
     fn requeue_other(
         &self,
         state: &mut PoolState,

@@ -19,13 +19,14 @@
 //! | Idle | with offers: `Started`, `Fetch` or `Declined` for an offer that it has taken (`offers.rs`) | the take limit ([`Progress`]), while there are open offers | - |
 //! | Busy, sent | `Started`, `Fetch` or `Declined` | [`Progress`] | is queued again, with the exceptions in `worker_ends.rs` |
 //! | Busy, running | its answer | `time_limit` | fails, or is retried |
-//! | Leaving | the message it was about to send when the pool told it to exit | `EXIT_LIMIT` | - |
+//! | Leaving | a message about its start, or `Declined`, which it had sent before it read `Exit` | `EXIT_LIMIT` | - |
 //!
-//! A launched worker, which a launcher's command has started, may also answer with `Pong`
-//! or `Recalled` in any state after its `Ready`. If a worker sends any other message, the
-//! pool kills this worker only. The cause of a wrong message may be a task that wrote to
-//! its worker's socket. The parent checks the header of a frame before the frame's payload
-//! has arrived. The remaining bytes of a frame must arrive in time ([`Progress`]).
+//! A launched worker, which a launcher's command or MPI has started, may also answer with
+//! `Pong` or `Recalled` in any state after its `Ready`. If a worker sends any other
+//! message, the pool kills this worker and no other. The cause of a wrong message may be a
+//! task that wrote to its worker's socket. The parent checks the header of a frame before
+//! the frame's payload has arrived. The remaining bytes of a frame must arrive in time
+//! ([`Progress`]).
 //!
 //! The worker's process may end in any state. Once the pool has a [`KillReason`] other than
 //! `Terminated` for a worker, the pool ignores that worker's answers. The outcome of a task
@@ -89,9 +90,9 @@ enum Outgoing {
     Call(u64),
 }
 
-/// The first messages to a new worker. The pool stores the worker's handle before it
-/// sends these messages, because the worker may take offers as soon as it has read
-/// `Hello`.
+/// The first messages to a new worker. The pool sends these messages and stores the
+/// worker's handle without unlocking its state in between, because the worker may take
+/// offers as soon as it has read `Hello`.
 pub(super) struct FirstMessages {
     pub(super) hello: Vec<u8>,
     /// The file of the memory for messages. It is sent together with `Hello`.
@@ -278,7 +279,7 @@ impl WorkerHandle {
     }
 
     /// Starts the time limit in which the worker has to start the task that the pool sent,
-    /// or to send the remaining bytes of a frame.
+    /// or to send the remaining bytes of a frame. A limit that runs already begins anew.
     pub(super) fn expect_progress(&mut self) {
         self.progress = self.progress_from(Instant::now());
     }

@@ -65,8 +65,9 @@ impl Pool {
                     // The ids of two processes can be compared only on one host: another
                     // host may have a process with the id of this process.
                     let is_here = process.host == current_process::host();
-                    // A worker that is a child of the command lives on after the command,
-                    // and may begin a task when the pool has read its last message.
+                    // A worker that is a child of the command may live on after the
+                    // command, and begin a task after the pool has handled the end of the
+                    // command.
                     let is_command = is_here && process.pid == handle.process.pid();
                     launched.pid = process.pid;
                     launched.host = escaped(&process.host);
@@ -175,8 +176,8 @@ impl Pool {
                     self.recalled.notify_all();
                 }
             }
-            // `WorkerHandle::check_expected` rejects a `Started` for any other task, unless
-            // the pool is killing the worker.
+            // `WorkerHandle::check_expected` rejects a `Started` for a task that has begun,
+            // or that the worker does not have, unless the pool is killing the worker.
             _ => {}
         }
     }
@@ -220,8 +221,8 @@ impl Pool {
         if let (Some(launched), Some(started)) = (&mut handle.launched, in_flight.started) {
             launched.task_took(now.saturating_duration_since(started));
         }
-        // The pool may have asked the worker to end after the worker has taken one more
-        // offer. So this worker gets `Exit` only if the pool has no offers.
+        // A worker that the pool has asked to end (`Terminated`) may have taken one more
+        // offer. So such a worker gets `Exit` only if the pool has no offers.
         let has_offers = state
             .offered
             .as_ref()

@@ -79,10 +79,10 @@ impl Pool {
         mut handle: WorkerHandle,
     ) {
         if let Err(error) = handle.send_first() {
-            // The process waits for its first message, so it ends at once.
+            // The process has begun no task: it waits for its first message.
             handle.process.kill_and_wait();
-            // A worker that a launcher starts gets no files, so no launcher has started
-            // this worker.
+            // `send_first` fails only if it has files to send. A worker that a launcher
+            // starts gets no files, so no launcher has started this worker.
             return self.not_started(state, None, error);
         }
         state.to_spawn -= 1;
@@ -113,7 +113,7 @@ impl Pool {
         let is_shortage = Shortage::of(&error).is_some();
         if let Some(index) = launcher.filter(|_| are_ranks_busy(&error)) {
             // All MPI ranks are workers of other pools. The pool tries again soon, because
-            // another pool will give a rank back.
+            // another pool may give a rank back at any time.
             state.launchers.ended(index, false, None, now);
             state.not_before = now.checked_add(RANKS_BUSY);
             return;

@@ -54,7 +54,7 @@ const INVERSE: u64 = {
     inverse
 };
 
-/// The checksum of a record, as far as the record's words were added.
+/// The checksum of the words of a record that were added so far.
 #[derive(Debug)]
 pub(super) struct Checksum {
     sum: u128,

@@ -32,8 +32,8 @@ impl Line {
         }
     }
 
-    /// Sends at least one byte, and at most as many as there is room for. Returns how many
-    /// bytes it has sent.
+    /// Sends the first of the bytes, at least one, and returns how many it has sent.
+    /// Returns `WouldBlock` if there is no room.
     pub(super) fn send_now(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Socket(channel) => channel.send_now(bytes),

@@ -6,7 +6,7 @@
 //! | *socket* | through the socket that connects the two processes | by the bytes |
 //! | *command* | through the standard input and output of a command, such as `ssh`, that has started the worker | by the bytes |
 //! | *MPI* | through messages of MPI (`mpi/messages.rs`) to a process that MPI has started, with the feature `mpi` | it looks for messages from time to time |
-//! | *shared* | through two rings, which are queues of bytes (`ring.rs`) in memory that both processes map (`rings.rs`). If the pool makes *offers*, short calls travel through the offers instead, a queue from which all workers of the pool take calls (`offers.rs`) | by a byte in the socket, only if it sleeps |
+//! | *shared* | through two rings, which are queues of bytes (`ring.rs`) in memory that both processes map (`rings.rs`). If the pool makes *offers*, calls of at most 64 KiB travel through the offers instead, a queue from which all workers of the pool take calls (`offers.rs`) | by a byte in the socket, only if it sleeps |
 //!
 //! Except with MPI, the parent's end has a socket. The socket's end-of-file says that the
 //! other process has closed its end or has ended, and `poll` can wait for the socket
@@ -19,8 +19,8 @@
 //!
 //! # Messages that are lost
 //!
-//! A task that overwrites the shared memory by mistake may destroy a message, and the
-//! receiver then does not see that there was a message. So while a worker has a task, the
+//! A task that overwrites the shared memory by mistake may destroy a message in such a way
+//! that the receiver does not see that there was one. So while a worker has a task, the
 //! pool sends the worker the byte `CHECK` through the socket from time to time, the first
 //! time after half a second. A worker that waits for a message answers with the byte
 //! `WAITING`. The pool sends `CHECK` only after it has sent the whole task. So if it
@@ -87,6 +87,7 @@ const WAKE_UP: u8 = 0;
 #[cfg(not(concurrent_futures_loom))]
 const CHECK: u8 = 0x5a;
 
-/// The worker's answer to `CHECK`, if the worker waits and no message has arrived.
+/// The worker's answer to `CHECK`, if the worker waits, and neither a message nor an offer
+/// that it may take has arrived.
 #[cfg(not(concurrent_futures_loom))]
 const WAITING: u8 = 0xa5;

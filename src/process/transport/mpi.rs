@@ -6,10 +6,10 @@
 //!
 //! [`Mpi::start`] starts MPI with `MPI_THREAD_SERIALIZED`: any thread may call MPI, but
 //! only one at a time. So a thread holds the lock `Mpi::messages` while it calls MPI,
-//! except in `start` and `abort`. No call under the lock waits until MPI has sent or
-//! received a message, because a long message may arrive only while its sender calls MPI
-//! too. A thread that has to wait calls [`progress`](Mpi::progress) again and again,
-//! because most implementations of MPI move bytes only inside of calls
+//! except in `start` and `abort`. No call under the lock, except `MPI_Finalize`, waits for
+//! another rank, because a long message may arrive only while its sender calls MPI too. A
+//! thread that has to wait calls [`progress`](Mpi::progress) again and again, because most
+//! implementations of MPI move bytes only inside of calls
 //! ([`Patience`](crate::sys::patience::Patience) says how often).
 
 mod messages;

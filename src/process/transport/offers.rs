@@ -1,13 +1,15 @@
 //! The *offers*: a queue of calls in memory that the parent and all workers of a pool map.
 //! A worker that waits for a task takes the oldest offer itself, so the parent need not
-//! know which worker is free, and the tasks begin in the order of their submission.
+//! know which worker is free, and the workers take the tasks in the order in which the
+//! parent has offered them.
 //!
 //! The parent numbers the offers from 0. The offer with the number `n` lies in the *slot*
 //! with the number `n % slots`, which later offers use again. There are two memories:
 //!
-//! * The *calls*, to which only the parent can write: the numbers of the next offer and of
-//!   the oldest open offer, and in each slot a call. Behind the slots is the *space*, in
-//!   which the parent allots words to each call that is longer than a slot.
+//! * The *calls*, to which only the parent can write: the number of the next offer, the
+//!   number of the oldest offer that may be open, and in each slot a call. Behind the slots
+//!   is the *space*, in which the parent allots words to each call that is longer than a
+//!   slot.
 //! * The *statuses*, to which all processes can write: one word for each slot, which says
 //!   what became of the offer.
 //!
@@ -35,14 +37,15 @@
 //!
 //! Statuses are [sealed](super::checksum::seal) numbers, so a word that a task has
 //! overwritten is almost never a valid status of any offer. A worker that finds an
-//! overwritten status takes neither this offer nor a later offer, and wakes the parent. The
-//! parent cannot know if a worker had taken the offer before its status was overwritten. So
-//! the parent *revokes* the offer: it marks the offer as recalled, and then reads from each
-//! worker's own memory which offer that worker has taken last (`rings.rs`). After a worker
-//! has taken an offer, it writes the offer's number into its own memory, and then reads the
-//! status once more. A `SeqCst` fence stands between the two steps of the parent, and
-//! another between the two steps of the worker. So at least one of the two processes sees
-//! what the other process wrote. A worker that sees that its offer was recalled tells the
+//! overwritten status wakes the parent. The worker takes neither this offer nor a later
+//! offer until the parent knows what became of this offer. The parent cannot know if a
+//! worker had taken the offer before its status was overwritten. So the parent *revokes*
+//! the offer: it marks the offer as recalled, and then reads from each worker's own memory
+//! which offer that worker has taken last (`rings.rs`). After a worker has taken an offer,
+//! it writes the offer's number into its own memory, and then reads the status once more. A
+//! `SeqCst` fence stands between the two steps of the parent, and another between the two
+//! steps of the worker. So at least one of the two processes sees what the other process
+//! wrote. A worker that finds the status of its offer recalled or overwritten tells the
 //! parent that it does not begin the task.
 
 use std::ops::Deref;

@@ -139,8 +139,7 @@ impl ParentEnd {
         }
     }
 
-    /// Sends at least one byte, and at most as many as there is room for. Returns how many
-    /// bytes it has sent.
+    /// Sends the first of the bytes, at least one, and returns how many it has sent.
     ///
     /// # Errors
     ///
@@ -374,8 +373,8 @@ impl ParentEnd {
     }
 }
 
-/// The part of a [`ParentEnd`] that a thread needs to wait for bytes, without the pool's
-/// lock.
+/// A copy of the data of a [`ParentEnd`] with which a thread waits for bytes while it does
+/// not hold the pool's lock.
 pub(crate) struct Watch {
     line: Line,
     /// `true` if unsent bytes wait for room.

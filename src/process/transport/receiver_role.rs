@@ -10,7 +10,7 @@
 //! | receiver | the task thread | the reader |
 //! |---|---|---|
 //! | none | runs the requests that have arrived | pauses. If the task thread still runs the same request, becomes the receiver. If the task thread has taken other requests, and nothing was received in the pause, receives what has arrived |
-//! | task thread | waits for messages | sleeps until the task thread takes a request |
+//! | task thread | waits for messages | pauses. If the task thread took no request in the pause, sleeps until it takes one |
 //! | reader | runs a long request, or waits for the next request | waits for messages. After each message, gives the role up if a request waits, or if the task thread has taken another request |
 //!
 //! So the worker receives each message within two pauses of the reader, even if many
@@ -139,7 +139,7 @@ impl<Q> ReceiverRole<Q> {
             }
             return;
         }
-        // Receives at least once, even if requests wait behind the long request.
+        // The reader receives at least once, even if requests already wait in the queue.
         loop {
             let wait = match has_gone_on {
                 // The task thread runs short requests, and will soon receive itself. So the

@@ -25,10 +25,10 @@
 //! The *mark* is the length of the payload in bytes, combined by XOR with a
 //! [mask](super::checksum::mask). The mask is a number that depends on the ring's key and
 //! on the record's position `p`. The receiver combines the mark with the mask again. If the
-//! result is not a possible length, the record has not been written yet: the line still
-//! holds zeros, or bytes of a record that the receiver has already read. So the sender
-//! writes no word outside of the record to announce it, and a small record moves to the
-//! other CPU as one cache line.
+//! result is not a possible length, the receiver assumes that the record has not been
+//! written yet: until then, the line holds zeros, or bytes of a record that the receiver
+//! has already read. So the sender writes no word outside of the record to announce it, and
+//! a small record moves to the other CPU as one cache line.
 //!
 //! # The steps, and why no wake-up is lost
 //!
@@ -99,8 +99,9 @@ const HEAD: usize = 2;
 const LARGEST: usize = (32 << 10) - 8 * HEAD;
 
 /// The smallest payload, in bytes, of a record that is not the last record of its
-/// [`send`](Sender::send) call. Only the last record may be smaller than this. A sender that
-/// has room only for a smaller payload waits for more room.
+/// [`send`](Sender::send) call. Only the last record may be smaller than this. If the
+/// remaining bytes do not fit, and there is no room for this many of them, the sender waits
+/// for more room.
 const SMALLEST_PIECE: usize = 4 << 10;
 
 /// The number of words that a ring for `bytes` bytes of records needs.

@@ -116,7 +116,8 @@ impl Rings {
 
     /// Returns `true` if `task` is the last task that the worker has begun. The parent
     /// calls this method after the worker has ended, or in order to find the worker that
-    /// runs a task whose offer was overwritten (`kill_suspects` in `parent/offers.rs`).
+    /// runs a task whose offer's status was overwritten (`kill_suspects` in
+    /// `parent/offers/revoking.rs`).
     pub(super) fn is_last_begun(&self, task: u64) -> bool {
         // ORDERING: `Relaxed` is enough if the worker has ended. If it lives, the parent
         // has seen, by the acquire in `taken`, that a task of this worker has overwritten
@@ -219,7 +220,7 @@ mod tests {
         ours.mend_taken(|taken| taken <= 9);
         assert_eq!(ours.taken(), 0);
         assert!(!ours.is_last_begun(0) && !ours.is_last_begun(8));
-        // A word of zeros is not the masked number of any task.
+        // A word of zeros must not be the mask of a small task number.
         let begun = ours.memory.words()[BEGUN].swap(0, Ordering::Relaxed);
         assert!((0..100).all(|task| !ours.is_last_begun(task)));
         ours.memory.words()[BEGUN].store(begun, Ordering::Relaxed);

@@ -82,11 +82,12 @@ impl WorkerSender {
     /// Returns `false` if the last task, which took the time `took`, has closed the
     /// socket's descriptor: then the worker cannot wake the parent any more. A check of the
     /// descriptor takes as long as a short task, so this method makes no check if the task
-    /// was too short to close a descriptor. A check that the descriptor still refers to the
-    /// same file takes even longer. So the method makes this check only if the parent
-    /// sleeps, because then the worker has to wake the parent through the socket. A thread
-    /// that a task has left behind may close the descriptor later. Then the worker ends
-    /// when it next wakes the parent, or the parent ends the worker.
+    /// was too short to close a descriptor (except as [`UNCHECKED`] says). A check that the
+    /// descriptor still refers to the same file takes even longer. So the method makes this
+    /// check only if the parent sleeps, because then the worker has to wake the parent
+    /// through the socket. A thread that a task has left behind may close the descriptor
+    /// later. Then the worker ends when it next wakes the parent, or the parent ends the
+    /// worker.
     pub(crate) fn can_wake_after(&mut self, took: Duration) -> bool {
         if self.unchecked == UNCHECKED {
             self.time_to_close = self.channel.time_to_close();
@@ -167,7 +168,8 @@ struct Shared {
 /// The bytes that a worker has received, or the offer that it has taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// The number of bytes that the parent has sent to this worker, or 0 at end-of-file.
+    /// The number of bytes that the worker has received from the parent, or 0 at
+    /// end-of-file.
     Bytes(usize),
     Offer(u64),
 }

@@ -151,9 +151,9 @@ impl Call {
     }
 }
 
-/// Returns the frame of a task, as [`task_frame`] does, and drops the arguments. If the
-/// arguments are a long vector of primitive numbers, the frame takes over the vector's
-/// memory instead.
+/// Encodes the arguments into the frame of a task, as [`task_frame`] does, and then drops
+/// the arguments. If the arguments are a long vector of primitive numbers, the frame takes
+/// over the vector's memory in place of these two steps.
 pub(crate) fn task_frame_of<A: Serialize>(call: Call, args: A) -> Result<Encoded, CodecFault> {
     let mut frame = Encoded::from(Vec::with_capacity(SHORT));
     let open = begin(Kind::Task, call, &mut frame.bytes);
@@ -278,8 +278,8 @@ where
     let open = FrameWriter::begin(&mut out.bytes, Kind::Returned, task);
     let start = Instant::now();
     let origin = Origin::current();
-    // `flatten` skips a malformed item, so this item gets no answer. The parent writes only
-    // well-formed items.
+    // `Items` ends at a malformed item, and `flatten` skips the error. So this item and the
+    // items behind it would get no answer. But the parent writes only well-formed items.
     for (_, args) in Items::within(args.0).flatten() {
         let open = ItemWriter::begin(&mut out.bytes);
         let kind = answer(f, (args, None), out, Moves::Nothing);

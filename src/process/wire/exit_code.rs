@@ -24,8 +24,8 @@ pub(crate) enum ExitCode {
     Closed = 72,
     /// The worker's thread that runs tasks has ended.
     NoTaskThread = 73,
-    /// Nothing has arrived from the parent for the time of
-    /// [`Launcher::silence_limit`](crate::Launcher::silence_limit).
+    /// For the time of [`Launcher::silence_limit`](crate::Launcher::silence_limit), nothing
+    /// has arrived from the parent, or the connection had no room for a reply.
     Silence = 74,
     /// The system lacks a resource, such as a thread, that the worker needs before it can
     /// begin. A worker that starts later may get it.

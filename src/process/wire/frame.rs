@@ -12,17 +12,16 @@
 //!
 //! `cpu` is the number of the CPU on which the sender ran, plus one, or 0 if the CPU is
 //! unknown. `cpu` only decides if the receiver polls for the next frame before it sleeps
-//! (`sys/spin.rs`), and which worker the parent wakes first (`offers.rs`). So the receiver
-//! accepts any value of `cpu`. All numbers of a header are little-endian.
+//! (`sys/spin.rs`), and which worker the parent wakes first (`parent/offers.rs`). So the
+//! receiver accepts any value of `cpu`. All numbers of a header are little-endian.
 //!
 //! The receiver checks `kind`, `size`, `head` and `length`, because another process sent
 //! them. A `length` may still be wrong, so a long payload takes up memory only as its bytes
 //! arrive. If the encoded arguments or the encoded value in a payload are malformed, only
-//! the frame's task (or the initializer) fails, because the header still says where the next
-//! frame begins. Any
-//! other malformed payload is a [`ProtocolError`], like a malformed header. This file does
-//! no I/O. The caller gives the arriving bytes to the `Assembler` (`assembler.rs`) in
-//! pieces of any size.
+//! the frame's task (or the initializer) fails, because the header still says where the
+//! next frame begins. Any other malformed payload is a [`ProtocolError`], like a malformed
+//! header. This file does no I/O. The caller gives the arriving bytes to the `Assembler`
+//! (`assembler.rs`) in pieces of any size.
 
 use std::fmt;
 

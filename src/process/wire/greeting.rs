@@ -38,7 +38,7 @@ pub(crate) struct Search {
     text: VecDeque<u8>,
 }
 
-/// The error of a search in which too many bytes have arrived before the greeting.
+/// The error of a search in which too many bytes have arrived before the wanted bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NoGreeting;
 
@@ -90,9 +90,9 @@ impl Search {
         self.text.drain(..more);
     }
 
-    /// Returns `true` if the wanted bytes have arrived with another version number or
-    /// another end. Then the worker's program has another version of this crate, or the
-    /// bytes were changed on their way.
+    /// Returns `true` if the wanted bytes have arrived with another first byte, another
+    /// version number or another end. Then the worker's program has another version of this
+    /// crate, or the bytes were changed on their way.
     pub(crate) fn has_other_greeting(&self) -> bool {
         // Without the first byte, the number and the end of the line.
         let name = &self.wanted[1..self.wanted.len() - 2];

@@ -23,16 +23,17 @@
 //! `Exit` in place of a `Hello`.
 //!
 //! An *offer* is a `Task` or `LongTask` in memory from which all workers of the pool take
-//! their tasks (`parent/offers.rs`). A `LongTask` stands for a call that is too long for
-//! this memory. The worker that takes the `LongTask` asks for the call by `Fetch`, and the
-//! parent sends the call as a `Task` to this worker alone.
+//! their tasks (`parent/offers.rs`). A `LongTask` stands for a call that cannot lie in this
+//! memory, for example because it is too long. The worker that takes the `LongTask` asks
+//! for the call by `Fetch`, and the parent sends the call as a `Task` to this worker alone.
 //!
 //! Between `Hold` and `Release` a worker takes no offers. The parent sends `Hold` before it
 //! kills a worker because of the worker's current task, for instance at a time limit. The
 //! current task may end before the kill. Without `Hold` the worker could then take another
 //! task, and the kill would end that other task. By `Declined` a worker gives an offer
-//! back. A worker declines an offer if the parent has revoked the offer, or has sent a
-//! message, perhaps `Hold`, while the worker took the offer.
+//! back. A worker declines an offer if the parent has revoked the offer, if a task has
+//! overwritten the offer's status (the word that says which worker has taken the offer), or
+//! if a message of the parent, perhaps `Hold`, has arrived while the worker took the offer.
 //!
 //! Only a worker that MPI or a command such as `ssh` has started gets `Ping` and `Recall`.
 //! `Ping` and `Pong` show that the connection works. A worker that gets these messages may
@@ -70,8 +71,8 @@ pub(crate) enum Request {
     Hello(Hello),
     Initialize(Work),
     Task(u64, Work),
-    /// A task whose call is too long for an offer. The worker that takes the task requests
-    /// the call by `Fetch`.
+    /// A task whose call does not lie in the memory of the offers, for example because it
+    /// is too long. The worker that takes the task requests the call by `Fetch`.
     LongTask(u64),
     /// The worker takes no offer until `Release` arrives.
     Hold,

@@ -27,7 +27,8 @@ pub(super) enum Output {
 
 impl Output {
     /// Records that the worker begins a task: for the parent, or in a process of an MPI
-    /// job, for the second thread of this process.
+    /// job, for the second thread of this process. Does nothing in a worker that a command
+    /// has started.
     pub(super) fn begin(&self, task: u64) {
         match self {
             Self::Direct(sender) => sender.begin(task),

@@ -22,8 +22,9 @@
 //! mix. The task thread may hold the lock while it waits for room. Meanwhile only the
 //! reader sees the end of the connection, so the reader must not wait for the lock. So a
 //! thread puts its replies to `Ping` and `Recall` into a list. It then sends the replies in
-//! the list if it can take the lock at once. If it cannot, another thread holds the lock,
-//! and that thread looks at the list when it has released the lock.
+//! the list if it can take the lock at once. If it cannot, another thread holds the lock.
+//! That thread looks at the list after it has released the lock, before it begins another
+//! task.
 
 use std::io;
 use std::sync::OnceLock;
@@ -102,8 +103,9 @@ impl Connection {
                 return Ok(true);
             };
             kept.append(&mut self.replies.lock());
-            // The pieces are so small that no `send_all` waits for room: if this thread
-            // receives, no other thread would see that the connection is down.
+            // The pieces are so small that no `send_all` waits for room. This thread may be
+            // the one that receives: while it waited, no thread would see that the
+            // connection is down.
             while !kept.is_empty() {
                 if !self.channel.wait_for_room(limit)? {
                     return Ok(false);

@@ -40,7 +40,7 @@
 //!
 //! * This process has no more rights than its caller (setuid, capabilities).
 //! * The parent runs as the same user as this process.
-//! * The user did not start this process through the loader (`ld.so ./program`).
+//! * This process was not started through the loader (`ld.so ./program`).
 //! * The parent runs the same executable file as this process.
 //!
 //! A check whose data cannot be read counts as failed. So an attacker cannot make a

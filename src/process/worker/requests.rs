@@ -72,7 +72,9 @@ impl Requests {
                 return Some(Received::of(frame));
             }
             // If only a part of a message has arrived, the rest is on its way, so the
-            // worker checks for the rest several times before it sleeps.
+            // worker checks for the rest several times before it sleeps. It does so, too,
+            // if the parent sent the last request on another CPU, where it may be sending
+            // the next one.
             let is_inside = !bytes.is_between_frames();
             let spins = is_inside || is_elsewhere(self.cpu);
             let spare_buffer = bytes.spare_buffer().unwrap_or_else(end_at_error);

@@ -9,9 +9,9 @@
 //! at once, whatever the other threads do.
 //!
 //! A task may damage its own process: it may close descriptors, lower limits, or end
-//! threads. So the worker checks that the descriptor still refers to the channel before it
-//! sends or receives through it. The watcher and the waiting main thread take no lock and
-//! allocate no memory, because a thread that a task has ended may still hold the
+//! threads. So the worker checks that the channel's descriptor still refers to the channel
+//! before it sends or receives through it. The watcher and the waiting main thread take no
+//! lock and allocate no memory, because a thread that a task has ended may still hold the
 //! allocator's lock.
 
 use std::io;
@@ -79,7 +79,8 @@ pub(crate) fn run(entry_point: EntryPoint, parent: &'static Parent) -> ! {
     if entry_point == EntryPoint::Hook {
         signals::ignore_broken_pipes();
     }
-    // This call comes last, because a signal that was blocked until now arrives at once.
+    // This call comes after the calls that ignore signals, because a signal that was
+    // blocked until now arrives at once.
     signals::unblock_all();
     watch_panics();
     let channel = match Channel::take_stdin() {
@@ -189,8 +190,8 @@ impl TaskThread {
                 end(entry_point)
             }
         };
-        // The task thread starts first, because the parent waits for its message: so it
-        // gets ready while this thread starts the watcher.
+        // The task thread starts first, because the parent waits for its message `Ready`:
+        // so the system can start the task thread while this thread starts the watcher.
         let watcher = thread::Builder::new().name(name.to_owned());
         let threads = thread.spawn(serves).and_then(|_| {
             let watcher = watcher.stack_size(stack_size).spawn(watches);
@@ -299,8 +300,8 @@ impl TaskThread {
                     if !answers.output.is_left_open(took) {
                         // The worker must not begin another task, because it cannot wake
                         // the parent. The parent would learn too late that the next task
-                        // has begun, and so the time limit of this task would begin too
-                        // late. Nor could the worker wait for room for a long answer.
+                        // has begun, and so that task's time limit would begin too late.
+                        // Nor could the worker wait for room if an answer is long.
                         end_without_descriptor();
                     }
                     requests.takes_offers = self.takes_offers;

@@ -32,7 +32,7 @@ impl Driver {
         };
         match input.byte() % 8 {
             0..=2 if self.launchers.is_empty() => self.book.cancelled(task, future.cancel()),
-            // The cancel may wait for a worker, so another thread makes it.
+            // `cancel` may wait for a worker, so another thread calls it.
             0..=2 if self.cancels.iter().all(|(other, _)| *other != task) => {
                 let cancel = thread::spawn(move || future.cancel());
                 self.cancels.push((task, cancel));
@@ -66,7 +66,7 @@ impl Driver {
         }
     }
 
-    /// Lets a worker do something wrong, or end.
+    /// Lets a worker panic, misbehave or end, or lets its relay pass on bytes.
     pub(super) fn harm(&mut self, input: &mut Input<'_>) {
         let count = self.workers.len();
         let Some(worker) = self.workers.get_mut(input.index(count)) else {
@@ -83,11 +83,13 @@ impl Driver {
                 let bytes = match input.byte() % 6 {
                     0 => bare(Kind::Returned, worker.begun().unwrap_or(1) + 1).to_vec(),
                     1 => {
-                        // Such a message says that the worker is behind a relay.
+                        // This `Ready` names no host, so the pool takes the worker for one
+                        // behind a relay.
                         self.book.pages().causes.loses |= !self.launchers.is_empty();
                         bare(Kind::Ready, 0).to_vec()
                     }
-                    // Only a lie would name a task that the worker gets later.
+                    // No task has this number. The number of a task that the worker gets
+                    // later could make the message true.
                     2 => bare(Kind::Started, u64::MAX).to_vec(),
                     3 => bare(Kind::Fetch, u64::MAX).to_vec(),
                     4 => frame(Kind::Panicked, worker.begun().unwrap_or(1), &[9; 9]),
@@ -149,7 +151,7 @@ impl Driver {
         }
     }
 
-    /// Lets a user begin or end to poll.
+    /// Lets a user begin to poll, or stop polling.
     pub(super) fn poll(&mut self) {
         self.is_polling = !self.is_polling;
         match self.is_polling {

@@ -44,15 +44,16 @@ pub(super) struct Card {
 /// The events of a whole run that explain the ends of tasks.
 #[derive(Default)]
 pub(super) struct Causes {
-    /// The pool was stopped.
+    /// The workers were killed or terminated (`stop_workers`).
     pub(super) is_stopped: bool,
-    /// A shutdown has cancelled the pending tasks.
+    /// A shutdown, or a stop of the workers, has cancelled the pending tasks.
     pub(super) cancels: bool,
-    /// A worker has said that it cannot begin, or a start has failed.
+    /// A worker has said that it cannot begin, its initializer has failed, or the driver
+    /// makes a start fail.
     pub(super) is_refused: bool,
-    /// The number of workers that ended and had begun no task.
+    /// The number of workers that ended, and whose ends may count as failed starts.
     pub(super) useless: u32,
-    /// A worker has ended, or has babbled.
+    /// A worker has ended, or has sent bytes that the pool did not expect.
     pub(super) has_death: bool,
     pub(super) breaks_on_death: bool,
     /// A relay may have lost messages.
@@ -137,7 +138,7 @@ impl Book {
         });
     }
 
-    /// Returns the value that the task returns in this run.
+    /// Records and returns the value that the task returns in this run.
     pub(super) fn returns(&self, task: u64) -> u64 {
         self.with(task, |card| {
             let value = task << 8 | u64::from(card.ran);
@@ -160,7 +161,8 @@ impl Book {
         });
     }
 
-    /// Adds a callback to the task's future, which calls `then` and counts.
+    /// Adds a callback to the task's future. The callback calls `then`, and subtracts
+    /// itself from [`Card::callbacks`].
     pub(super) fn add_callback(&self, task: u64, then: impl FnOnce() + Send + 'static) {
         let Some(future) = self.future(task) else {
             return;
@@ -168,14 +170,16 @@ impl Book {
         self.with(task, |card| card.callbacks += 1);
         let book = self.clone();
         future.add_done_callback(move |future| {
-            // A panic here would be contained, so a wrong call shows by the count.
+            // A panic here would be contained. So a callback that runs before the end of
+            // the task makes the count wrong, and `check_ends` fails.
             let count = if future.done() { 1 } else { 2 };
             book.with(task, |card| card.callbacks -= count);
             then();
         });
     }
 
-    /// Checks that each task has ended, and that its end has a reason.
+    /// Checks that all callbacks have run, that each task whose future exists has ended,
+    /// and that the end has a reason.
     pub(super) fn check_ends(&self, is_broken: bool) {
         let pages = self.pages();
         for (task, card) in &pages.cards {
@@ -200,7 +204,8 @@ impl Card {
             Err(Error::Panicked(_)) => self.has_panicked,
             Err(Error::Broken(_)) => is_broken,
             Err(Error::WorkerDied(_)) => {
-                // A task that began may be blamed only if it has no retries left.
+                // A task that has begun may fail only if it has no retries left, or if the
+                // pool breaks on a death.
                 let is_last = causes.breaks_on_death || self.begun > self.retries;
                 let is_excused = causes.loses || self.is_long;
                 ends || is_excused || is_last && self.begun > 0

@@ -54,7 +54,7 @@ impl Supervisor {
         matches!(self.phase, Phase::Ended)
     }
 
-    /// Makes the next step. Returns `false` if the supervisor sleeps on.
+    /// Makes the next step. Returns `false` if the supervisor sleeps on or has ended.
     pub(super) fn step(
         &mut self,
         pool: &Pool,
@@ -92,7 +92,8 @@ impl Supervisor {
         true
     }
 
-    /// Begins a round. Returns the phase after it.
+    /// Makes a round, up to the start of a worker, the sleep, or the end of the supervisor.
+    /// Returns the phase that follows.
     fn round(&mut self, pool: &Pool) -> Phase {
         let mut state = pool.lock();
         pool.begin_round(&mut state);
@@ -164,7 +165,7 @@ impl Supervisor {
             let process = Arc::clone(&handle.process);
             worker = Worker::direct(traits, process, theirs, ours_again, memory.transpose()?);
         }
-        // A real `Hello` says what the driver has told the worker already.
+        // The driver has already told the worker what a real `Hello` says.
         handle.first = Some(FirstMessages {
             hello: bare(Kind::Hello, 0).to_vec(),
             rings: None,
@@ -175,8 +176,8 @@ impl Supervisor {
     }
 }
 
-/// Returns `true` if the events that the supervisor sleeps for have happened, as `poll`
-/// reports them.
+/// Returns `true` if an event has happened for which the supervisor sleeps: the end of a
+/// worker's process, or an event that `poll` reports.
 fn is_woken(pool: &Pool, watched: &[Watched]) -> bool {
     let has_ended = |worker: &Watched| matches!(worker.process.try_wait(), Ok(Some(_)));
     if watched.iter().any(has_ended) {

@@ -28,7 +28,7 @@ pub(super) enum At {
     Connecting,
     /// The worker waits for `Hello`.
     Starting,
-    /// The worker says that it is ready next.
+    /// The worker sends `Ready` next.
     Ready,
     Serving,
     Initializing,
@@ -78,10 +78,10 @@ pub(super) struct Worker {
     takes_offers: bool,
     /// `true` if the worker sleeps until its socket is readable.
     is_asleep: bool,
-    /// `true` once the worker has sent bytes that make no sense.
+    /// `true` once the worker has sent bytes that the pool does not expect.
     pub(super) has_babbled: bool,
     has_begun: bool,
-    /// `true` if the worker has babbled before it began a task.
+    /// `true` if the worker has sent such bytes before it began a task.
     is_useless: bool,
 }
 
@@ -144,7 +144,8 @@ impl Worker {
         }
     }
 
-    /// Lets the worker make its next step. Returns `false` if it can only wait.
+    /// Lets the worker make its next step. Returns `false` if it can only wait, or has
+    /// ended.
     pub(super) fn step(&mut self, book: &Book) -> bool {
         let has_read = self.receive_launched();
         match self.at {
@@ -251,7 +252,8 @@ impl Worker {
         }
     }
 
-    /// Says that the worker cannot begin, or that its initializer has failed.
+    /// Says that the worker cannot begin, or that its initializer has failed. Returns
+    /// `false`, and does nothing, unless the worker is starting or initializing.
     pub(super) fn fail_to_start(&mut self) -> bool {
         match self.at {
             At::Starting | At::Ready => self.send(&refused("it is another program")),
@@ -291,7 +293,7 @@ impl Worker {
         }
     }
 
-    /// Ends the process, in this way if it has not ended before.
+    /// Ends the process with `end`, unless the process has ended before.
     pub(super) fn end(&mut self, end: End) {
         self.line = Line::Closed;
         self.at = At::Ended;
@@ -300,7 +302,8 @@ impl Worker {
         });
     }
 
-    /// Handles the next request, or takes an offer.
+    /// Handles the next request, receives bytes, or takes an offer. Returns `false` if the
+    /// worker can do none of these.
     fn serve(&mut self) -> bool {
         if let Some(frame) = self.requests.pop_front() {
             self.handle(&frame);
@@ -336,8 +339,9 @@ impl Worker {
         true
     }
 
-    /// Lets the reader of a launched worker receive, and answer what it answers itself.
-    /// Returns `true` if it has received something.
+    /// Makes the steps of a launched worker's reader thread: receives, and answers `Ping`
+    /// and `Recall`. Returns `true` if something has arrived, or if the connection is
+    /// closed.
     fn receive_launched(&mut self) -> bool {
         let mut has_read = false;
         let mut replies = Vec::new();

@@ -96,9 +96,11 @@ impl Pool {
         }
     }
 
-    /// Resets an idle worker's record of its last offer if an earlier task has overwritten
-    /// the record. Otherwise the pool might kill this worker as a suspect (`kill_suspects`)
-    /// when a later task of another worker overwrites the status of an offer.
+    /// Resets an idle worker's record of its last offer if it names an offer that the pool
+    /// has not made, because an earlier task has overwritten it. Does so only while all
+    /// offers are open. Without the reset, the pool might kill this worker as a suspect
+    /// (`kill_suspects`) when a later task of another worker overwrites the status of an
+    /// offer.
     pub(in super::super) fn mend_taken(state: &PoolState, number: usize) {
         let offered = state
             .offered

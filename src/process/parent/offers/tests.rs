@@ -312,8 +312,8 @@ fn no_number_of_a_declined_offer_panics() {
     pool.assert_ran(&task);
 }
 
-/// Before a fix, the pool put another call into the *slot* while the worker still copied
-/// the call of its offer from there.
+/// Before a fix, the pool put another call into the *slot* (the place of a call in memory)
+/// while the worker still copied the call of its offer from there.
 #[test]
 fn the_slot_of_an_offer_is_kept_when_its_worker_has_declined_an_earlier_one() {
     let (pool, [mut worker, _other]) = PoolByHand::new();
@@ -523,8 +523,8 @@ fn after_a_nap_each_offer_has_a_worker() {
     });
 }
 
-/// Few large calls fill the memory for offers, long before there are many offers. Then the
-/// pool must wake the second worker.
+/// A few large calls fill the memory for offers, long before there are many offers. Then
+/// the pool must wake the second worker.
 #[test]
 fn a_burst_of_large_calls_wakes_a_second_worker() {
     let (pool, _workers) = in_a_burst();

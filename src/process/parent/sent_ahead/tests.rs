@@ -1,5 +1,5 @@
-//! Tests of recalls: the pool asks a worker to give back a task that it has not begun. The
-//! test plays the worker, so that each race has a known order.
+//! Tests of recalls: the pool asks a worker to give back a task that the worker has not
+//! begun. The test plays the worker, so that each race has a known order.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -27,7 +27,7 @@ use crate::process::wire::frame::{Kind, bare};
 use crate::process::wire::message::{ReadyOn, ready_on, refused};
 use crate::sys::{channel, current_process};
 
-/// The time that a test waits for a cancel.
+/// The longest time that a test waits for another thread or for a process.
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn submit(pool: &Arc<Pool>) -> Completion<()> {
@@ -39,8 +39,8 @@ fn submit(pool: &Arc<Pool>) -> Completion<()> {
 /// A worker's end of its socket, and its process.
 type Started = (UnixStream, Arc<Process>);
 
-/// Returns a pool with `N` workers that the launcher has started, and the events that the
-/// pool's collector would handle.
+/// Returns a pool with `N` workers, as if the launcher had started them, and the events
+/// that the pool's collector would handle.
 fn pool_of_launched<const N: usize>(
     launcher: &Launcher,
 ) -> (Arc<Pool>, Receiver<Event>, [Started; N]) {
@@ -201,8 +201,8 @@ fn a_cancel_waits_for_the_worker() {
     assert_eq!((state.cancelled, state.queued, state.running), (1, 0, 2));
 }
 
-/// They count as queued, so they must fail with the queued tasks, and not wait for the task
-/// that the worker runs.
+/// Tasks that were sent ahead count as queued. So they must fail with the queued tasks, and
+/// not wait for the task that the worker runs.
 #[test]
 fn tasks_that_were_sent_ahead_do_not_run_after_the_pool_broke() {
     let (mut played, _tasks) = Played::with_tasks::<3>();
@@ -346,8 +346,8 @@ fn a_pool_that_may_not_start_a_worker_yet_waits_for_no_launcher() {
     }
 }
 
-/// The task is begun again, because it has a retry. It may have run before, so no cancel of
-/// it returns `true`.
+/// The pool runs the task again, because the task has a retry. The task may have run
+/// before, so no cancel of it returns `true`.
 #[test]
 fn a_cancel_ends_although_the_task_is_begun_again() {
     let (mut played, [_first, second]) = Played::with_tasks_behind_a_relay::<2>();
@@ -386,12 +386,13 @@ fn a_worker_is_killed_for_its_task_after_it_has_given_the_others_back() {
 }
 
 /// Before the worker reads the recall, it ends the first task and begins the second one. So
-/// it gives the second task never back, and the pool waits for the third one alone.
+/// the worker never gives the second task back, and the pool waits only for the third one.
 #[test]
 fn a_kill_does_not_wait_for_a_task_that_has_begun() {
     let (mut played, _tasks) = Played::with_tasks_behind_a_relay::<3>();
     played.kill_first();
-    // The limit of the recall, and after the kill, the limit of the kill.
+    // The worker's deadline: first the end of the recall's limit, and after the kill the
+    // time of the next kill.
     let limit = |played: &Played| played.pool.lock().workers[&0].deadline;
     let of_recall = limit(&played);
     played.say(Kind::Returned, 1);
@@ -445,8 +446,8 @@ fn a_worker_that_is_being_killed_gets_no_task() {
     assert_eq!((state.queued, state.idle.len()), (1, 0));
 }
 
-/// A pool with two workers of one launcher, whose steps the test takes. The first worker
-/// has begun a task, and the second one still starts.
+/// A pool with two workers of one launcher. The test takes the steps of both workers. The
+/// first one has begun a task, and the second one is still starting.
 struct Two {
     pool: Arc<Pool>,
     _events: Receiver<Event>,
@@ -492,8 +493,9 @@ impl Two {
     }
 }
 
-/// The end of one worker plans the start of another, and then the launcher pauses. The
-/// supervisor must wake up at the end of the pause.
+/// The pool plans the start of another worker when the first worker ends. Then the launcher
+/// pauses, because the second worker ends before it is ready. The supervisor must wake up
+/// at the end of the pause.
 #[test]
 fn a_launcher_that_pauses_after_a_start_was_planned_is_tried_again() {
     let two = Two::new(1);

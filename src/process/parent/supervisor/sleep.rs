@@ -20,16 +20,17 @@ use crate::sys::spin::{self, spin};
 /// interval is for any other worker.
 const POLL_INTERVALS: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(200)];
 
-/// The length of a nap. During a nap, only a worker that waits for the supervisor wakes
-/// the supervisor ([`Rest`]). After the nap, or after a few naps in a *burst*, the
-/// supervisor reads many messages at once. A nap delays a message by at most its length.
+/// The length of a nap. During a nap, a message in shared memory wakes the supervisor only
+/// if its worker waits for the supervisor ([`Rest`]). After the nap, or after a few naps in
+/// a *burst* (a thread submits many tasks in a row), the supervisor reads many messages at
+/// once. A nap delays a message by at most the nap's length.
 pub(super) const NAP: Duration = Duration::from_micros(100);
 
 /// The length of a nap while more tasks wait than fit into the memory for offers. Then the
-/// workers find tasks without the supervisor for a while, and most tasks have waited longer
-/// than the nap. After each nap, the supervisor needs a CPU for 15 to 20 us, which a worker
-/// could use. With naps of the length [`NAP`], a `map` over many short items takes 1.04
-/// times as long (P8 of `benches/peers`).
+/// workers find tasks without the supervisor for a while, and most tasks wait in the queue
+/// for longer than the nap anyway. After each nap, the supervisor needs a CPU for 15 to 20
+/// us, which a worker could use. With naps of the length [`NAP`], a `map` over many short
+/// items takes 1.04 times as long (P8 of `benches/peers`).
 const LONG_NAP: Duration = Duration::from_micros(400);
 
 /// The largest number of naps in a row while a burst goes on. Between these naps, the

@@ -1,6 +1,6 @@
 //! The connection of a [`WorkerHandle`] to a launched worker: the stages of the worker's
 //! start, the silence of the connection, and its end. A worker is *launched* if a
-//! launcher's command has started it (`launched.rs`).
+//! launcher's command or MPI has started it (`launched.rs`).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::process::wire::frame::{Kind, bare};
 
 impl WorkerHandle {
     /// Records that bytes have arrived from the worker, or that the launcher's command has
-    /// accepted bytes. Does nothing if no launcher has started the worker.
+    /// accepted bytes. Does nothing if the worker is not launched.
     pub(super) fn connection_moved(&mut self) {
         let is_greeted = self.end.is_greeted();
         let Some(launched) = &mut self.launched else {
@@ -40,8 +40,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Checks the connection to a worker that a launcher has started. Kills the worker if
-    /// the connection has been silent for too long.
+    /// Checks the connection to a launched worker. Kills the worker if the connection has
+    /// been silent for too long.
     pub(in crate::process::parent) fn check_connection(&mut self, now: Instant) {
         // The pool sends no message after `Exit`. A rank of an MPI job would take such a
         // message for the first message of the pool whose worker it becomes next.
@@ -65,9 +65,8 @@ impl WorkerHandle {
         }
     }
 
-    /// Sends a `Ping` if a launcher has started the worker. The worker answers at once. The
-    /// answer shows that the connection works, and for how long a message and its answer
-    /// travel.
+    /// Sends a `Ping` if the worker is launched. The worker answers at once. The answer
+    /// shows that the connection works, and for how long a message and its answer travel.
     pub(in crate::process::parent) fn send_ping(&mut self) {
         if let Some(launched) = &mut self.launched {
             let ping = bare(Kind::Ping, launched.trips.begin(Instant::now()));

@@ -243,7 +243,7 @@ impl WorkerHandle {
     /// Ends the time limit of the current task if the message that arrives is the task's
     /// answer: the function has returned, and the limit does not count the time in which
     /// the answer travels. If the pool is killing the worker, the deadline is that of the
-    /// kill.
+    /// kill, and stays.
     fn answer_arrives(&mut self, kind: Kind, task: u64) {
         let is_its =
             |in_flight: &InFlight| in_flight.entry.number == task && in_flight.started.is_some();

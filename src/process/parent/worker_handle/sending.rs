@@ -368,7 +368,7 @@ mod tests {
             offers: None,
             initialize: None,
         });
-        // The socket that is left is the file, which is not sent either.
+        // `file` is another descriptor of the same socket, so the pool's write fails.
         rustix::net::shutdown(&theirs, rustix::net::Shutdown::Both).unwrap();
         handle.send_first().unwrap();
         assert!(handle.write_failed && !handle.has_unsent());

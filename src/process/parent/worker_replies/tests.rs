@@ -488,7 +488,8 @@ fn a_worker_that_lacks_a_resource_is_no_failed_start() {
     assert_eq!((state.failed_starts, state.is_broken()), (0, false));
     assert_eq!((state.ended, state.replaced), (0, 0));
     assert!(state.not_before.is_some_and(|at| at > Instant::now()));
-    // Code that runs later may exit with the same code.
+    // User code that runs after `Ready` may exit with the same code, but this is no
+    // shortage.
     let mut handle = silent_worker();
     handle.is_ready = true;
     handle.process.kill_and_wait();
@@ -509,7 +510,8 @@ fn a_worker_that_lacks_a_resource_is_no_failed_start() {
     assert!(closed.contains("lacked threads"), "{closed}");
 }
 
-/// The limit is that of the function, which has returned when its answer travels.
+/// The time limit counts the run of the function. When the answer begins to arrive, the
+/// function has returned.
 #[test]
 fn a_time_limit_ends_when_the_answer_begins_to_arrive() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -638,8 +640,8 @@ fn send_to_a_worker_that_ends(pool: &Pool, state: &mut PoolState, number: usize)
     end(pool, state, number);
 }
 
-/// The pool cannot blame the task, because no worker has read it. So the task must not
-/// fail.
+/// The pool cannot blame the task, because no worker has read it. So the task must not fail
+/// before the pool breaks.
 #[test]
 fn a_task_is_sent_again_however_many_workers_end_before_they_read_it() {
     let (pool, mut worker) = pool_with_a_dummy();
@@ -773,8 +775,8 @@ fn a_large_call_is_freed_while_its_task_runs_unless_it_may_be_sent_again() {
     }
 }
 
-/// If the worker lived on, it would read the rest of this call as the beginning of the next
-/// call.
+/// The pool cannot send the rest of this call after the task has ended. If the worker lived
+/// on, it would take the next call for that rest.
 #[test]
 fn a_worker_that_begins_a_task_before_it_has_the_whole_call_is_ended() {
     for retries in [0, 1] {

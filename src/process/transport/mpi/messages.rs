@@ -3,7 +3,7 @@
 //! Each pair of ranks (processes of an MPI job) has two streams, one in each direction. A
 //! piece of a stream is one MPI message, and MPI keeps the messages between two ranks in
 //! their order. An empty message says that its sender is no worker any more. Then the
-//! stream is at its end, until another pool takes the rank.
+//! stream is at its end, until a pool takes the rank again.
 //!
 //! MPI reads the bytes of a send, and writes the bytes of a receive, until the request
 //! (MPI's handle of the operation) is complete. Until then [`Messages`] owns these bytes.

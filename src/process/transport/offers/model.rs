@@ -157,7 +157,8 @@ fn a_revoked_offer_is_begun_here_or_elsewhere_and_never_in_both() {
 }
 
 /// One thread of a worker sends a message about an offer, and another thread takes the next
-/// offer. If the parent sees this offer recorded, it must find the message.
+/// offer. If the parent sees that the next offer is recorded as taken, it must find the
+/// message.
 #[test]
 fn a_worker_has_sent_its_messages_before_it_records_the_next_offer() {
     loom::model(|| {

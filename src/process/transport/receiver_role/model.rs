@@ -92,7 +92,8 @@ impl Connection {
 }
 
 /// The task thread runs the first request until the recall behind this request is received.
-/// So the reader has to receive the recall. Only then the second request is sent.
+/// So the reader has to receive the recall. Only then does the task thread send the second
+/// request.
 #[test]
 fn a_message_is_received_while_a_request_runs_and_no_wake_up_is_lost() {
     loom::model(|| {

@@ -53,7 +53,7 @@ fn receive(receiver: &mut Receiver<&[AtomicU64]>, bell: &Bell, wake: impl Fn()) 
     }
 }
 
-/// Sends one message, and sleeps until the ring has room.
+/// Sends one message, and sleeps while the ring has no room for it.
 fn send(sender: &mut Sender<&[AtomicU64]>, bytes: [u8; 8], bell: &Bell, wake: impl Fn()) {
     while sender.send(&bytes, &wake).unwrap() == 0 {
         if sender.may_sleep().unwrap() {

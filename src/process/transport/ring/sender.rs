@@ -170,16 +170,18 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
 pub(in crate::process::transport) struct Bell<W>(Memory<W>);
 
 impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
-    /// Returns `true` if the receiver sleeps and does not only nap. If the caller has
-    /// published something, and then executed a `SeqCst` fence before this call, a receiver
-    /// that does not sleep finds what was published before it sleeps.
+    /// Returns `true` if the receiver sleeps and does not only nap. Before this call, the
+    /// caller publishes something and then executes a `SeqCst` fence. If this method
+    /// returns `false`, the receiver sees what was published before it next sleeps, because
+    /// it looks once more after it has set its flag.
     pub(in crate::process::transport) fn is_asleep(&self) -> bool {
         // ORDERING: the caller's fence pairs with the fence in `set_flag`.
         self.0.words[RECEIVER_SLEEPS].load(Ordering::Relaxed) == ASLEEP
     }
 
-    /// Clears the flag of the receiver, if the receiver sleeps. Returns `true` if this
-    /// call has cleared the flag: then the caller has to wake the receiver.
+    /// Clears the flag of the receiver, if the receiver sleeps and does not only nap.
+    /// Returns `true` if this call has cleared the flag: then the caller has to wake the
+    /// receiver.
     pub(in crate::process::transport) fn must_wake(&self) -> bool {
         self.0.wakes(RECEIVER_SLEEPS, ASLEEP..=ASLEEP)
     }

@@ -61,8 +61,8 @@ fn a_worker_without_room_wakes_a_parent_that_naps() {
     }
 }
 
-/// If an idle worker ended such naps too, it would wake the parent after each tiny task of
-/// a burst.
+/// If an idle worker ended the parent's nap in a burst too, it would wake the parent after
+/// each tiny task of the burst.
 #[test]
 fn only_an_idle_worker_leaves_a_parent_alone_that_naps_in_a_burst() {
     for (in_burst, takes_offers) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -127,8 +127,8 @@ macro_rules! texts {
     )*};
 }
 
-/// Methods for a `Deserialize` that lets the format choose the type of the next value. They
-/// return an error, because the codec's format does not support this.
+/// Methods for a `Deserialize` that lets the format choose the type of the next value, or
+/// skips a value of any type. They return an error, because the codec supports neither.
 macro_rules! unserved {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Refusal> {

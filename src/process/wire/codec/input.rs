@@ -34,8 +34,8 @@ pub(super) struct Reader<'de> {
     /// `true` once a read has failed. After a failed read the meaning of the next bytes is
     /// unknown.
     pub(super) has_failed: bool,
-    /// `true` once the reader has met a struct whose reading type lists more field names
-    /// than were written. The list of the reading type also contains the aliases of the
+    /// `true` once the reader has met a struct or variant for which the reading type lists
+    /// more field names than were written. The list also contains the aliases of the
     /// fields, and does not say which names belong to the same field. If two written names
     /// belong to the same field, a read by position puts values into wrong fields.
     pub(super) is_ambiguous: bool,

@@ -97,9 +97,10 @@ pub(crate) fn encode<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), C
 /// and copying a shorter vector takes less time than these messages.
 const LONG: usize = 64 << 10;
 
-/// Moves a long vector of primitive numbers into the encoding, without a copy, and returns
-/// `None`. Returns any other value unchanged. The caller then encodes this value by
-/// [`encode`].
+/// Moves a long vector of primitive numbers into the encoding, and returns `None`. The
+/// numbers are not copied, unless more than half of the vector's capacity is unused: then
+/// the vector is shrunk first. Returns any other value unchanged. The caller then encodes
+/// this value by [`encode`].
 pub(crate) fn keep<T>(value: T, out: &mut Encoded) -> Option<T> {
     if block_of(&value).is_none_or(|block| block.bytes.len() < LONG) {
         return Some(value);

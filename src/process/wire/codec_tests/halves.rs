@@ -164,16 +164,16 @@ fn check_one<T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
     }
 }
 
-/// The test gives each of two fields each serde attribute that makes the writer and the
-/// reader of a struct differ. A third field is written and read, or only written, or only
-/// read. With more fields, the test would compile too slowly.
+/// The test gives two fields each pair of the attributes in `each_attribute`, which can
+/// make the writer and the reader of a struct differ. A third field is written and read, or
+/// only written, or only read. With more fields, the test would compile too slowly.
 #[test]
 fn whatever_is_skipped_a_struct_arrives_equal_or_is_an_error() {
     each_attribute! { second }
 }
 
-/// The test gives each of two fields of an enum's variant each serde attribute that makes
-/// the writer and the reader of a variant differ.
+/// The test gives the two fields of an enum's variant each pair of the attributes in
+/// `each_attribute`, which can make the writer and the reader of a variant differ.
 #[test]
 fn whatever_is_skipped_a_variant_arrives_equal_or_is_an_error() {
     each_attribute! { second_of_a_variant }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::codec::{CodecFault, decode, encode, tag};
 
-/// A struct with a field of every kind that serde knows.
+/// A struct with fields of all kinds that serde knows, except bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct All {
     plain: (bool, i8, i16, i32, i64, i128, char),
@@ -747,8 +747,8 @@ fn a_large_part_deep_inside_a_value_finds_stack() {
     }
 }
 
-/// The values are nested deep, and each `Serialize` goes down by values that have no drop
-/// code. Two of the types are smaller than a reference.
+/// The values are nested deep, but their types do not show this: no type has drop code, and
+/// two of the types are smaller than a reference. The encoder must still find enough stack.
 #[test]
 fn a_deep_value_that_small_indices_write_finds_stack() {
     const DEPTH: u32 = 100_000;

@@ -98,8 +98,8 @@ fn a_burst_goes_on_while_many_tasks_are_submitted_and_no_thread_polls() {
     pool.with(|state| (state.submitted, state.pollers) = (0, 0));
 }
 
-/// While so many tasks wait, no worker is soon without a task. So the supervisor must take
-/// long naps.
+/// While more tasks wait than fit into the memory for offers, no worker is soon without a
+/// task. So the supervisor must take long naps.
 #[test]
 fn naps_are_longer_while_the_memory_for_offers_is_full() {
     let (pool, [_worker]) = PoolByHand::new();

@@ -134,9 +134,9 @@ impl Driver {
         };
         let word: &AtomicU64 = &self.statuses[(offer % SLOTS as u64) as usize];
         let before = word.swap(value, Ordering::Relaxed);
-        // If the tasks of this run do not forge, undoes the change if the new status is
-        // valid for any offer of this slot. Old offers count too, because a worker that is
-        // late still looks at them.
+        // A task that does not forge must not write a status that is valid for an offer of
+        // this slot, so such a change is undone. Old offers count too, because a worker
+        // that is late still looks at them.
         let slots = SLOTS as u64;
         let mut all = (offer % slots..=next + slots).step_by(SLOTS);
         if !self.forges && all.any(|n| self.offers.offers.status(n) != Status::Scribbled) {
