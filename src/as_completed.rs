@@ -16,9 +16,11 @@ use crate::waitable::Waitable;
 /// If the wait has no time limit, and no remaining task can end while the calling thread
 /// waits, the iterator yields the remaining futures, although their tasks are not done. A
 /// task counts as unable to end if the calling thread runs the task itself or the
-/// initializer of the task's thread pool, or if it is the thread in which the task's
-/// process pool runs callbacks. In a forked child, where the tasks of the parent process
-/// never end, the iterator also yields futures that are not done. The
+/// initializer of the task's thread pool, or if the calling thread is the one in which the
+/// task's process pool runs callbacks. The iterator also yields a future that is not done
+/// if the calling thread is a worker that would run the task itself, but has too little
+/// stack left. In a forked child, where the tasks of the parent process never end, the
+/// iterator also yields futures that are not done. The
 /// [`result`](crate::TaskFuture::result) of a future that is not done returns an error that
 /// says why, in most cases [`Error::WouldDeadlock`].
 ///
@@ -119,7 +121,7 @@ impl<F: Waitable> AsCompleted<F> {
     }
 
     /// Returns an iterator that yields each future as `Ok`. If the iterator still waits for
-    /// a task when `timeout` after this call has passed, it yields [`Error::Timeout`] and
+    /// a task when `timeout` has passed since this call, it yields [`Error::Timeout`] and
     /// ends.
     ///
     /// ```

@@ -45,7 +45,7 @@ pub(crate) struct CompletionSet<F: Waitable> {
     /// search: the last task that it found to be able to end while the waiting thread
     /// blocks.
     elsewhere: usize,
-    /// The process that created the set. In a forked child of this process no task number
+    /// The process that created the set. In a forked child of that process no task number
     /// arrives, because the tasks run only in the parent process.
     origin: Origin,
 }
@@ -270,7 +270,7 @@ impl<F: Waitable> CompletionSet<F> {
     pub(crate) fn take_next(&mut self, deadline: Option<Instant>) -> Option<F> {
         loop {
             match self.next(deadline) {
-                // `take` returns `None` for a number that has arrived too late.
+                // `take` returns `None` if the task was removed before its number arrived.
                 Ok(number) => match self.take(number) {
                     None if self.len > 0 => {}
                     taken => return taken,
@@ -355,7 +355,7 @@ mod tests {
     use crate::waitable::{Target, sealed::Sealed};
 
     /// A thread of the parent may have been sending a number at the fork. The drop of the
-    /// last receiver in the child would wait for it.
+    /// last receiver in the child would wait for that thread.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_forked_child_keeps_the_receiver_of_the_parents_set() {
@@ -441,8 +441,8 @@ mod tests {
         }
     }
 
-    /// The set must give out the task without a stack, and not one that another thread may
-    /// end.
+    /// The set must return the task for which there is no stack, and not a task that
+    /// another thread may end.
     #[test]
     fn a_task_without_a_stack_comes_before_those_that_may_end() {
         let task = Completion::new(NO_POOL);

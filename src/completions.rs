@@ -146,14 +146,15 @@ impl<F: Waitable + Send + 'static> Completions<F> {
     /// worker, the method first runs the awaited tasks that belong to this worker's pool
     /// and have not begun, one by one, until a future has arrived.
     ///
-    /// If no task can end while this thread waits, the method returns a future that is
-    /// not done. The `result` of this future returns the error that says why. No task can
-    /// end, for example, if the only remaining task itself calls `recv`, if the thread in
-    /// which the tasks' process pool runs callbacks calls `recv`, or in a forked child.
-    /// The method looks for this once, before it waits. So a task of the channel must not
-    /// receive while another thread does. A task of the channel that this method runs,
-    /// and that receives itself, gets [`RecvError`] in place of the last future, which is
-    /// its own.
+    /// If no task can end while this thread waits, the method returns a future that is not
+    /// done. The `result` of this future returns the error that says why. The method also
+    /// returns such a future if too little stack is left to run its task. No task can end,
+    /// for example, if the only remaining task itself calls `recv`, if the thread in which
+    /// the tasks' process pool runs callbacks calls `recv`, or in a forked child. The
+    /// method checks only once, before it waits, if a task can end. So a task whose future
+    /// is in the channel must not call `recv` on this channel while another thread waits in
+    /// `recv`. If `recv` runs a task that itself calls `recv` on this channel, the task
+    /// gets [`RecvError`] in place of the last future, which is its own.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -200,7 +201,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
 
     fn recv_in_fork(&self) -> Result<F, RecvError> {
         // If a thread of the parent was sending at the fork, `try_recv` would wait until
-        // that thread has sent. But then that thread held the lock.
+        // that thread has sent. But a thread that sends holds the lock, so in this case
+        // `locked` returns `None`.
         let waiting = self.locked().ok_or(RecvError)?;
         if let Ok(future) = self.receiver.try_recv() {
             return Ok(future);
@@ -287,7 +289,8 @@ impl<F: Waitable + Send + 'static> Completions<F> {
         if !left.all(|entry| entry.item.target().needs_this_thread()) {
             return None;
         }
-        // The wakers send while they hold the lock, so nothing arrives any more.
+        // The wakers send while they hold the lock, so nothing arrives while this thread
+        // holds the lock.
         if let Ok(future) = self.receiver.try_recv() {
             return Some(Some(future));
         }
@@ -327,7 +330,8 @@ impl<F: Waitable + Send + 'static> Deref for Completions<F> {
 impl<F: Waitable + Send + 'static> Drop for Completions<F> {
     fn drop(&mut self) {
         if !self.origin.is_here() {
-            // The drop of the last receiver would wait for a sender of the parent.
+            // A thread of the parent may have been sending at the fork. The drop of the
+            // last receiver would wait until that thread has sent.
             keep(&self.receiver);
         }
         let entries = self
@@ -354,7 +358,7 @@ mod tests {
     use crate::sys::fork::tests::is_true_in_a_fork;
     use crate::waitable::tests::Awaited;
 
-    /// A channel with a task that has arrived, and a task that has not.
+    /// A channel with a future that has arrived, and a future that has not.
     fn channel() -> Completions<Awaited> {
         Origin::new().expect("there is memory");
         let tasks = [(); 2].map(|()| Completion::new(NO_POOL));
@@ -372,8 +376,8 @@ mod tests {
         }));
     }
 
-    /// A thread that sends holds the lock. In the child nothing arrives any more, and the
-    /// channel must not be touched.
+    /// A thread that sends holds the lock. In the child the lock stays held, so `recv` must
+    /// not use the channel.
     #[test]
     fn a_forked_child_waits_for_no_sender_of_the_parent() {
         let channel = channel();
@@ -383,7 +387,8 @@ mod tests {
         assert!(channel.recv().is_ok());
     }
 
-    /// The drop of the last receiver would wait for a sender of the parent.
+    /// A thread of the parent may have been sending at the fork. The drop of the last
+    /// receiver would wait until that thread has sent.
     #[test]
     fn a_forked_child_keeps_the_receiver_of_the_parents_channel() {
         Origin::new().expect("there is memory");

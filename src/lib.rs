@@ -157,12 +157,12 @@
 //! means inside the wait. So both tasks use the thread locals of one thread. The waiting
 //! task keeps its locks during the wait, and the inline task must not take these locks.
 //!
-//! A poll of an `.await` in a task of the same pool is such a wait too: it returns only
-//! when the inline task has ended. Meanwhile no other branch of a `select!` or `join!`
-//! runs, and no timeout around the `.await` ends it. If the inline task calls a
-//! `block_on` that does not nest, such as tokio's, it panics. To poll without inline
-//! tasks, spawn the `.await` on the runtime (`tokio::spawn(future.into_future())`), or
-//! use a second pool.
+//! A poll of an `.await` in a task of the same pool also runs the awaited task inline if
+//! the awaited task has not begun: the poll returns only when the inline task has ended.
+//! Meanwhile no other branch of a `select!` or `join!` runs, and no timeout around the
+//! `.await` ends the poll. If the inline task calls a `block_on` that does not nest, such
+//! as tokio's, the inline task panics. To poll without inline tasks, spawn the `.await` on
+//! the runtime (`tokio::spawn(future.into_future())`), or use a second pool.
 //!
 //! If the library detects that a wait would never end, the wait returns
 //! [`Error::WouldDeadlock`], or futures that are not done ([`wait()`], [`as_completed`],

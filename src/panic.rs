@@ -94,8 +94,8 @@ impl Panic {
     pub(crate) fn mark_read(&self) {
         // ORDERING: `Relaxed` is enough, because no other data is published with the flag.
         // The end of a scope loads the flag (`completion/scope_count.rs`), to find a panic
-        // that the program has not read. If a task of the scope stored
-        // the flag, the end of this task publishes the store to the thread that loads it.
+        // that the program has not read. If a task of the scope stored the flag, the end of
+        // this task publishes the store to the thread that loads the flag.
         self.0.is_read.store(true, Ordering::Relaxed);
     }
 
@@ -138,9 +138,10 @@ impl Panic {
 
     /// Returns the location of the panic in the form `file:line:column`.
     ///
-    /// Returns `None` if this crate's panic hook did not record this panic. This is the
-    /// case if the program replaced this hook by a hook that does not call it, if
-    /// `resume_unwind` raised the panic, or if this crate did not run the panicking code.
+    /// Returns `None` if this crate's panic hook did not record this panic. For example,
+    /// this is the case if the program replaced this hook by a hook that does not call it,
+    /// if `resume_unwind` raised the panic, or if this crate did not run the panicking
+    /// code.
     ///
     /// ```
     /// use concurrent_futures::{Error, InlineExecutor};
@@ -366,8 +367,8 @@ impl<T> Drop for Contained<T> {
 struct Note {
     payload: (TypeId, usize),
     message: String,
-    /// The stack address at which the hook ran. A deeper call has a lower address, because
-    /// the stack grows downwards.
+    /// The stack address at which the hook ran. On one stack segment (`sys/stack.rs`), a
+    /// deeper call has a lower address, because the stack grows downwards.
     height: usize,
     location: String,
     task: Option<Arc<str>>,

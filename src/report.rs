@@ -11,8 +11,8 @@ const MOST: usize = 128;
 
 /// The text of an error and of its chain of causes.
 ///
-/// A report has the messages of at most 128 errors of a chain, because an error may be its
-/// own cause.
+/// A report of an error has the messages of at most the first 128 errors of the chain,
+/// because an error may be its own cause, and the chain would then not end.
 ///
 /// Most errors cannot be sent to another process, but the text of an error can. A task that
 /// returns `Result<T, Report>` can use `?` on any type that implements
@@ -109,7 +109,8 @@ impl Report {
     }
 
     /// Returns the error's message, followed by the messages of its causes, from the
-    /// nearest cause to the root cause.
+    /// nearest cause to the root cause. If the chain has more than 128 errors, a remark
+    /// stands in the place of the others.
     ///
     /// ```
     /// use std::io;

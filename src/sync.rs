@@ -185,9 +185,11 @@ mod model {
     };
     pub(crate) use loom::thread::yield_now;
 
-    /// A memory without a value. The model fails if a write and another access are not
-    /// ordered. `loom` runs no load after a later store of the same thread. So a model reads
-    /// a `Tracked` before such a load, where an ordering must keep the load before the store.
+    /// A memory location without a value. The model fails if a write and another access are
+    /// not ordered. A `Tracked` stands in for a load that an ordering must keep before a
+    /// later store of the same thread. A CPU may delay such a load past the store, but
+    /// `loom` never does. So the model reads the `Tracked` directly before the load, and
+    /// another thread writes the `Tracked` when it has seen the store.
     #[cfg(test)]
     #[derive(Debug)]
     pub(crate) struct Tracked(UnsafeCell<()>);

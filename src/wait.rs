@@ -64,13 +64,13 @@ pub struct Waited<F> {
 ///
 /// A wait without a time limit also ends if no remaining task can end while this thread
 /// waits. A task counts as unable to end if this thread runs the task itself or the
-/// initializer of the task's thread pool, or if it is the thread in which the task's
+/// initializer of the task's thread pool, or if this thread is the one in which the task's
 /// process pool runs callbacks. The wait also ends if this thread is a worker that would
 /// run an awaited task itself, but has too little stack left. In a forked child, the wait
 /// does not wait for tasks of the parent process, which never end there. In these cases,
-/// `not_done` has the futures of the tasks that are not done. The [`result`](crate::TaskFuture::result) of such a future
-/// returns the error that says why the task cannot end, in most cases
-/// [`Error::WouldDeadlock`](crate::Error).
+/// `not_done` has the futures of the tasks that are not done. The
+/// [`result`](crate::TaskFuture::result) of such a future returns the error that says why
+/// the task cannot end, in most cases [`Error::WouldDeadlock`](crate::Error).
 ///
 /// ```
 /// use concurrent_futures::{ReturnWhen, ThreadPoolExecutor, wait};
@@ -160,8 +160,9 @@ pub fn wait_until<F: Waitable>(
             }
         };
         for number in numbers {
-            // A future that has arrived leaves the set. The set would take its task for one
-            // that can still end, and so not notice that no other task can.
+            // A future that has arrived leaves the set. If it stayed, the set would count
+            // its task as one that can still end, and would not notice that no other task
+            // can end.
             let Some(item) = completion_set.take(number) else {
                 continue;
             };

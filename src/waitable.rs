@@ -54,8 +54,8 @@ pub trait Target {
 
     fn forget(&self, key: &mut WakerKey);
 
-    /// Returns `true` if the task is not done and cannot, or perhaps cannot, end while the
-    /// calling thread blocks.
+    /// Returns `true` if the task is not done and perhaps cannot end while the calling
+    /// thread blocks.
     fn needs_this_thread(&self) -> bool;
 
     /// Returns `true` if the task has not begun and the calling thread is a worker of
@@ -65,7 +65,8 @@ pub trait Target {
     /// Runs the task on the calling thread if the task has not begun and the calling thread
     /// is a worker of the task's pool. Only a thread that waits without a time limit calls
     /// this method, because the task may run for any time. Returns `false` if too little
-    /// stack is left to run the task. Then `result` of the task's future returns an error.
+    /// stack is left to run the task. Then `result` of the task's future also returns an
+    /// error on this thread.
     fn run_inline(&self) -> bool;
 }
 

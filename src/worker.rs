@@ -1,7 +1,8 @@
 //! [`current_worker`]: returns the [`Worker`] that runs the calling code.
 //!
-//! Before a worker runs tasks, its executor calls [`enter`] in the worker's thread. This
-//! file stores the current worker of each thread, and depends on no executor.
+//! Before a worker runs tasks, its executor calls [`enter`] or [`enter_of_pool`] in the
+//! worker's thread. This file stores the current worker of each thread, and depends on no
+//! executor.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -167,7 +168,8 @@ thread_local! {
     /// call, or inside [`without_worker`]. A task that runs inside another one reads this
     /// flag, because a read of `CURRENT` takes several times as long.
     static IS_OTHER: Cell<bool> = const { Cell::new(false) };
-    /// The worker of a thread pool whose thread this is.
+    /// The worker of the thread pool to which this thread belongs, or `None` for any other
+    /// thread.
     static OF_POOL: RefCell<Option<Worker>> = const { RefCell::new(None) };
 }
 
@@ -236,8 +238,8 @@ pub(crate) fn as_worker_of_pool<R>(task: impl FnOnce() -> R) -> R {
     task()
 }
 
-/// The guard that [`enter`] returns. Its `Drop` restores the worker that was current before
-/// the call of `enter`, if there was one.
+/// The guard that [`enter`] and [`enter_of_pool`] return. Its `Drop` restores the worker
+/// that was current before the call, if there was one.
 #[derive(Debug)]
 pub(crate) struct Entered {
     outer: Option<Worker>,

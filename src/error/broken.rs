@@ -43,9 +43,9 @@ pub(crate) enum BrokenPart {
     /// A worker died, and the pool's policy for the death of a worker is
     /// `OnWorkerDeath::BreakPool`.
     Policy,
-    /// Several workers in a row ended before they were ready for a task. `workers` is the
-    /// number of these workers. `look_at` names the user code that ran in these workers and
-    /// that may have ended them.
+    /// Several workers in a row ended before they began a task or waited for a task.
+    /// `workers` is the number of these workers. `look_at` names the user code that ran in
+    /// these workers and that may have ended them.
     Starts {
         workers: u32,
         look_at: &'static str,

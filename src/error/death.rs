@@ -9,7 +9,7 @@ use std::time::Duration;
 ///
 /// [`Error::WorkerDied`](crate::Error::WorkerDied) contains a `WorkerDeath`. All clones of
 /// a `WorkerDeath` share one allocation. A `WorkerDeath` is only a pointer to this
-/// allocation, so that an [`Error`](crate::Error) has the size of two words.
+/// allocation, so that an [`Error`](crate::Error) is small.
 #[derive(Clone, PartialEq, Eq)]
 pub struct WorkerDeath(Arc<Parts>);
 
@@ -168,7 +168,8 @@ impl WorkerDeath {
     }
 
     /// Returns the number of times that a worker began the task, including the first time,
-    /// as far as the pool knows. Returns 0 if the worker that ended had no task.
+    /// as far as the pool knows. Returns 0 if no worker began the task, or if the worker
+    /// that ended had no task.
     pub fn times_begun(&self) -> u32 {
         self.0.times_begun
     }

@@ -1,8 +1,8 @@
 //! [`Error`]: the error type of all executors and futures.
 //!
 //! All executors return the same error type, so that code can be generic over the executor.
-//! An `Error` has the size of two words and is cheap to clone, because larger data is
-//! behind an `Arc`.
+//! An `Error` has at most 16 bytes and is cheap to clone, because larger data is behind an
+//! `Arc`.
 
 mod broken;
 mod codec;
@@ -311,8 +311,8 @@ impl std::error::Error for Error {
     }
 }
 
-// A `Result<&T, Error>` has the size of two words, so that functions return it in
-// registers.
+// A `Result<&T, Error>` has at most 16 bytes, so that functions on 64-bit systems return it
+// in registers.
 const _: () = {
     assert!(size_of::<Error>() <= 16);
     assert!(size_of::<Result<&u8, Error>>() == size_of::<Error>());

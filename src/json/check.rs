@@ -98,9 +98,9 @@ fn narrow(has_64_bits: bool) -> Result<Written, Refused> {
     }
 }
 
-/// Refuses an `f32` whose digits mean another `f32` if they are first read as an `f64`. For
-/// types that look at what comes (`flatten`, `tag`, `untagged`), serde_json reads each
-/// number as an `f64`, and serde rounds it a second time. Few numbers are refused, for
+/// Refuses an `f32` whose digits mean another `f32` if they are first read as an `f64`. In
+/// a type with `flatten`, `tag` or `untagged`, serde_json first rounds the digits to an
+/// `f64`, and serde then rounds this `f64` to an `f32`. Few numbers are refused, for
 /// example 7.038531e-26.
 fn single(value: f32) -> Result<Written, Refused> {
     let text = serde_json::to_string(&value).unwrap_or_default();

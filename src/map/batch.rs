@@ -44,8 +44,8 @@ pub(super) fn batches<A, R: 'static>(
     items: impl Iterator<Item = A>,
     mut submit: impl FnMut(Batch<A>, Option<Instant>) -> Result<Part<R>, Error>,
 ) -> impl FnMut(bool) -> Option<(usize, Result<Part<R>, Error>)> {
-    // A map asks for more items after each result, and an iterator may yield items after
-    // its end.
+    // The map may ask the iterator for items again after the iterator's end. Without
+    // `fuse`, some iterators would then yield further items.
     let mut items = items.fuse();
     let mut sizes = ChunkSizes::new(workers);
     let mut drawn = ContainedVec::default();
@@ -92,7 +92,8 @@ pub(super) fn batches<A, R: 'static>(
 
 /// Returns the next `size` items, or all remaining items if there are fewer. Returns `None`
 /// if no items remain. If the user's iterator panics, the items that it has yielded before
-/// stay in `drawn`, and the next chunk begins with these items.
+/// stay in `drawn`, and the next chunk begins with all of these items, even if they are
+/// more than `size`.
 fn draw<A>(
     drawn: &mut ContainedVec<A>,
     items: &mut impl Iterator<Item = A>,

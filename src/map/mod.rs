@@ -32,9 +32,9 @@ use crate::waitable::Waitable;
 /// An iterator over the results of [`Executor::map`](crate::Executor::map), in the order of
 /// the items.
 ///
-/// `next` waits for the result of the next item and returns this result. If the task of an
-/// item fails, the iterator continues with the next item. **Dropping a `Map`** cancels the
-/// tasks that have not begun, so keep the `Map` until you have all results.
+/// `next` waits for the result of the next item and returns this result. The error of one
+/// item does not end the iterator. **Dropping a `Map`** cancels the tasks that have not
+/// begun, so keep the `Map` until you have all results.
 ///
 /// ```
 /// use concurrent_futures::{Error, ThreadPoolExecutor};
@@ -52,11 +52,13 @@ pub struct Map<'a, R> {
     /// The futures of the submitted batches whose results the map has not read yet, in the
     /// order of the items.
     parts: VecDeque<Part<R>>,
-    /// The number of batches that the map still has to submit, to take the place of the
-    /// batches that it has read. If the user's iterator panics, this number is still 1 or
-    /// more, so a later call of `next` submits the batch.
+    /// In a map with a buffer, the number of batches that the map still has to submit, to
+    /// take the place of the batches that it has read. After a panic of the user's iterator
+    /// in `refill`, this number is still 1 or more, so a later call of `next` submits the
+    /// batch.
     to_submit: usize,
-    /// The number of batches that the map has submitted so far, including a refused batch.
+    /// The number of batches that the map has submitted so far, including a batch that the
+    /// executor refused or that was too late for the deadline.
     submitted: u32,
     /// The number of items in these batches.
     drawn: usize,
@@ -64,14 +66,15 @@ pub struct Map<'a, R> {
     /// has already returned.
     ready: std::vec::IntoIter<(usize, Result<R, Error>)>,
     /// The function that submits the next batch, or `None` if the map has no buffer, no
-    /// items remain, or the executor has refused a batch.
+    /// items remain, the executor has refused a batch, or the map has given up.
     more: Option<More<'a, R>>,
     deadline: Option<Instant>,
 }
 
-/// A function that submits the next batch, unless its argument says that it is too late
-/// (`false`). It returns how many items the batch has, and the future of their results
-/// ([`Part`]) or the error of the submission. It returns `None` if no items remain.
+/// A function that submits the next batch. If its argument is `false`, the map's deadline
+/// has passed, and the function drops the batch instead. It returns how many items the
+/// batch has, and the future of their results ([`Part`]) or the error of the submission. It
+/// returns `None` if no items remain, or after a batch that was too late for the deadline.
 type More<'a, R> = Box<dyn FnMut(bool) -> Option<(usize, Result<Part<R>, Error>)> + 'a>;
 
 /// Submits all items before it returns, so that the returned iterator borrows neither the
@@ -171,8 +174,8 @@ impl<'a, R: 'static> Map<'a, R> {
         self.parts.push_back(part);
     }
 
-    /// Waits for the results of a batch, and submits one more batch to take the place of
-    /// this batch.
+    /// Waits for the results of a batch. A map with a buffer then submits one more batch to
+    /// take the place of this batch.
     fn read(&mut self, part: Part<R>) {
         self.ready = part.take().collect::<Vec<_>>().into_iter();
         self.to_submit += 1;
@@ -188,7 +191,7 @@ impl<'a, R: 'static> Map<'a, R> {
                 Some((items, Ok(part))) => self.push(items, part),
                 Some((items, Err(error))) => {
                     self.push(items, Part::refused(error, items));
-                    // The drop of the user's iterator may panic, so it comes last.
+                    // The drop of the user's iterator may panic, so it comes after `push`.
                     self.more = None;
                 }
                 None => self.more = None,

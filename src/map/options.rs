@@ -47,7 +47,9 @@ impl MapOptions {
     }
 
     /// Sets the number of items of each task. The last task may have fewer items. Larger
-    /// chunks cost less for each item.
+    /// chunks cost less for each item. The [`Executor`](crate::Executor)s that submit each
+    /// item as one task, for example [`InlineExecutor`](crate::InlineExecutor), ignore this
+    /// number.
     ///
     /// ```
     /// use concurrent_futures::{MapOptions, ThreadPoolExecutor};
@@ -119,15 +121,15 @@ impl MapOptions {
 
     /// Limits the time for all items. The time begins with the call of `map_with`. When the
     /// time is over, the iterator still returns results as long as the next result is
-    /// available. Then it returns [`Error::Timeout`], cancels the tasks that have not
-    /// begun, and ends.
+    /// available. At the first result that is not available, the iterator returns
+    /// [`Error::Timeout`], cancels the tasks that have not begun, and ends.
     ///
     /// After the time, the map stops waiting for room in a bounded queue, and a map with
     /// a [buffer](Self::buffer_size) submits no more tasks. It drops the items of the
-    /// next task, which counts as not finished. The limit has no effect on a wait for the
-    /// iterator of items, on a map without a buffer that has room to submit all its
-    /// items, and on the `submit` of an executor that inherits `map_with` from
-    /// [`Executor`](crate::Executor).
+    /// next task, which counts as not finished. The limit does not end a wait for the
+    /// iterator of items. A map without a buffer submits items after the time too, as long
+    /// as the queue has room. An executor that inherits `map_with` from
+    /// [`Executor`](crate::Executor) does not pass the limit to its `submit`.
     ///
     /// ```
     /// use std::time::Duration;

@@ -13,7 +13,7 @@ use crate::error::Error;
 /// **Dropping the iterator** cancels the tasks that have not begun. When the time limit of
 /// [`MapOptions::timeout`](crate::MapOptions::timeout) has passed and no result is
 /// available, the iterator yields [`Error::Timeout`] and ends. In place of an item's index,
-/// the error comes with the number of submitted items.
+/// the error comes with the number of items that the map has taken so far.
 ///
 /// ```
 /// use concurrent_futures::ThreadPoolExecutor;

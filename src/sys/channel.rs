@@ -136,8 +136,9 @@ impl Channel {
         [&self.input].into_iter().chain(&self.output)
     }
 
-    /// Returns a time that is too short to close a descriptor. A task that took less time
-    /// cannot have closed the channel's descriptors, so the worker need not check them.
+    /// Returns a time that is shorter than closing a descriptor usually takes. If a task
+    /// took less time, the worker assumes that the task has closed no descriptor of the
+    /// channel.
     pub(crate) fn time_to_close(&self) -> Duration {
         self.input.time_to_close()
     }
@@ -169,7 +170,8 @@ impl Channel {
 
     /// Makes the other end read end-of-file.
     pub(crate) fn close_sending(&self) {
-        // An error means that the other end is already closed.
+        // An error is ignored, because the other end reads end-of-file at the latest when
+        // this end is dropped.
         let _ = shutdown(&self.input, Shutdown::Write);
     }
 

@@ -49,8 +49,8 @@ impl Checked {
     }
 
     /// Closes some copies of the descriptor, and returns half of the shortest time in which
-    /// a copy was closed. Code that has run for less time cannot have closed the
-    /// descriptor. Returns 0 if the process cannot open one of the copies.
+    /// a copy was closed. The caller may assume that code which has run for less time has
+    /// not closed the descriptor. Returns 0 if the process cannot open one of the copies.
     pub(crate) fn time_to_close(&self) -> Duration {
         let close = |_| {
             // The copy never gets the number of a standard descriptor.

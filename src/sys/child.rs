@@ -22,8 +22,8 @@ use super::current_process::move_above_stdio;
 /// Makes `waitpid` find only threads that the current thread traces. Other children must
 /// not be found, because this crate must not take their exit statuses from the program. If
 /// `/proc` belongs to another PID namespace, a thread's number there may be the pid of such
-/// a child. Another thread of the program may also trace the worker, and waits for the
-/// worker's threads itself.
+/// a child. The threads that another thread of the program traces must not be found either,
+/// because that thread waits for them itself.
 const TRACED_BY_THIS_THREAD: u32 = (libc::__WCLONE | libc::__WNOTHREAD) as u32;
 
 /// Makes the kernel send SIGTERM to the command's process when the thread that started
@@ -106,7 +106,8 @@ impl Handle {
     /// traced thread until the tracing thread lets it go on.
     pub(crate) fn release_traced_threads(&self) {
         let pid = self.pid.as_raw_nonzero().get();
-        // An error means that the child has ended, or that `/proc` is not mounted.
+        // An error means that `/proc` does not show the child, for example because `/proc`
+        // is not mounted.
         let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
         let names = threads.into_iter().flatten().flatten();
         let numbers = names.filter_map(|thread| thread.file_name().to_str()?.parse().ok());

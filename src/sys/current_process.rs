@@ -39,7 +39,8 @@ pub(crate) fn has_one_thread() -> bool {
     // SAFETY: this call changes nothing. It succeeds in a process with one thread, and
     // fails in any other process (unshare(2)).
     let unshared = unsafe { libc::unshare(libc::CLONE_THREAD) };
-    // A sandbox may refuse the call, and `/proc` may not be mounted.
+    // This function tries two ways, because a sandbox may refuse the call, and `/proc` may
+    // not be mounted.
     unshared == 0 || count_threads() == Some(1)
 }
 
@@ -48,8 +49,8 @@ fn count_threads() -> Option<usize> {
     Some(threads.count())
 }
 
-/// Sets environment variables. Returns `false`, and sets none, if this process may have
-/// more than one thread.
+/// Sets environment variables. Returns `false`, and sets none, if there are variables to
+/// set and this process may have more than one thread.
 pub(crate) fn set_variables(variables: &[(OsString, OsString)]) -> bool {
     let can_set = variables.is_empty() || has_one_thread();
     for (name, value) in variables.iter().filter(|_| can_set) {
@@ -106,8 +107,9 @@ pub(crate) fn ensure_stdio_open() {
 }
 
 /// Writes a line to the standard error. Does not wait for room, because a process that ends
-/// must not depend on the process that reads the output. (It may wait if the output is a
-/// terminal of another user.) The text is lost if the pipe, socket or terminal has no room.
+/// must not depend on the process that reads the output. (The write may wait if the output
+/// is a terminal of another user.) The text is lost if the pipe, socket or terminal has no
+/// room.
 pub(crate) fn say(text: &str) {
     let line = format!("concurrent-futures: {text}\n");
     write_without_waiting(stderr(), line.as_bytes());

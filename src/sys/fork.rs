@@ -18,8 +18,8 @@ pub(crate) fn forget<T: Default>(collection: &mut T) {
     std::mem::forget(collection);
 }
 
-/// Keeps a counted reference of the parent for ever in a forked child, so that the drop of
-/// the child's other references never finds itself to be the last.
+/// Keeps a counted reference of the parent for ever in a forked child, so that no drop of
+/// another reference in the child drops the last one.
 pub(crate) fn keep<T: Clone>(reference: &T) {
     #[expect(clippy::mem_forget, reason = "the count must never reach zero")]
     std::mem::forget(reference.clone());
@@ -30,8 +30,9 @@ mod count {
     use std::io;
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-    /// The number of forks from the process that first called [`Origin::new`] down to this
-    /// process, or 0 if this process itself made that first call.
+    /// The number of counted forks from the process that first called [`Origin::new`] down
+    /// to this process. It is 0 if there was no such fork. A fork may count twice, see
+    /// [`Origin::new`].
     static FORKS: AtomicU32 = AtomicU32::new(0);
 
     /// The identity of the process in which this value was created. A comparison of this
@@ -49,7 +50,8 @@ mod count {
     pub(crate) struct Origin(u32);
 
     impl Origin {
-        /// Returns the identity of the current process, and counts all later forks.
+        /// Returns the identity of the current process. The first call registers the
+        /// handler that counts forks.
         ///
         /// # Errors
         ///
@@ -86,8 +88,8 @@ mod count {
         }
 
         /// Returns the identity as a number. If [`new`](Self::new) was called before a
-        /// fork, the child's number is larger than the parent's. Otherwise the two numbers
-        /// are equal.
+        /// counted fork, the child's number is larger than the parent's. Otherwise the two
+        /// numbers are equal.
         #[inline]
         pub(crate) fn bits(self) -> u32 {
             self.0
@@ -159,8 +161,8 @@ impl<T: Send + Sync> PerProcess<T> {
     }
 
     /// Replaces `old` by a new value for this process, and returns the new value. `old` is
-    /// null or the parent's value. If another thread has already replaced `old`, returns
-    /// the value of that thread.
+    /// null or the value of an ancestor of this process. If another thread has already
+    /// replaced `old`, returns the value of that thread.
     #[cold]
     fn renew(&self, old: *mut Owned<T>) -> &Owned<T> {
         let new = Box::into_raw(Box::new(Owned {

@@ -3,8 +3,8 @@
 //! Two processes may map the same program at different addresses. The *bias* of a process
 //! is the number that the loader adds to all addresses in the program's file. An address
 //! minus the bias is a *link address*, which is the same in all processes of the program.
-//! Link addresses exist only for the executable itself, because each process may load
-//! different shared libraries.
+//! This crate uses link addresses only for the executable itself, because each process may
+//! load different shared libraries.
 
 use std::ffi::{c_int, c_void};
 use std::fmt;

@@ -90,8 +90,7 @@ impl Numbers {
     }
 
     /// Returns the numbers as a vector, without a copy. Returns `self` as the error if the
-    /// layout of `N` is not the layout of the numbers. Drops the bytes at the end if they
-    /// are too few for one number.
+    /// layout of `N` is not the layout of the numbers.
     pub(crate) fn into_vec<N: Pod>(self) -> Result<Vec<N>, Self> {
         if self.element != Layout::new::<N>() {
             return Err(self);
@@ -167,11 +166,11 @@ impl Numbers {
         true
     }
 
-    /// Asks the system to use huge pages for the numbers. The caller is about to write all
-    /// numbers. With pages of 4 KiB instead, the system takes longer to make the pages than
-    /// the caller takes to write the numbers. The disadvantage is that `realloc` copies all
-    /// numbers if the vector grows later. The system can move pages to another address
-    /// without a copy only if all pages of the allocation are of one kind.
+    /// Asks the system to use huge pages for the numbers, all of which the caller is about
+    /// to write. With pages of 4 KiB instead, the system takes longer to make the pages
+    /// than the caller takes to write the numbers. The disadvantage is that `realloc`
+    /// copies all numbers if the vector grows later. The system can move pages to another
+    /// address without a copy only if all pages of the allocation are of one kind.
     pub(crate) fn ask_for_huge_pages(&mut self) {
         #[cfg(target_os = "linux")]
         ask_for_huge_pages(self.start, self.length);

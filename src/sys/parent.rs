@@ -75,7 +75,8 @@ impl Peer {
     }
 
     /// Returns the process that created the socket on descriptors 0 and 1, or `None` if the
-    /// two descriptors do not refer to the same Unix socket.
+    /// two descriptors do not refer to the same Unix socket, or if the system does not say
+    /// what they refer to.
     pub(crate) fn of_stdio() -> Option<Self> {
         let file = |descriptor| fstat(descriptor).map(|file| (file.st_dev, file.st_ino));
         let is_same = file(stdin()).ok()? == file(stdout()).ok()?;
@@ -175,8 +176,9 @@ impl Parent {
     /// process ends. SIGKILL also ends a stopped process. Returns `false` if the parent
     /// process has already ended.
     pub(crate) fn die_with_parent(&self) -> bool {
-        // An error is ignored, because the signal is only an additional protection. For
-        // example, the kernel cancels the request when this process changes its user.
+        // An error is ignored, because the signal is only an additional protection. (The
+        // kernel may also cancel the request later, for example when this process changes
+        // its user.)
         let _ = set_parent_process_death_signal(Some(Signal::KILL));
         self.lives()
     }
@@ -196,7 +198,9 @@ impl Parent {
         self.wait(channel, PollFlags::RDHUP);
     }
 
-    /// Waits for bytes from the parent. Returns `false` if the parent has ended.
+    /// Waits until the parent has sent bytes, or has closed its end of the channel. Returns
+    /// `true` if the channel is readable, which it also is at end-of-file. Returns `false`
+    /// if the parent has ended.
     pub(crate) fn wait_for_bytes(&self, channel: &Channel) -> bool {
         let seen = self.wait(channel, PollFlags::RDHUP | PollFlags::IN);
         seen.contains(PollFlags::IN)

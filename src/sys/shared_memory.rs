@@ -3,8 +3,8 @@
 //! The memory belongs to a file that has no name (memfd_create(2)). The file is sealed, so
 //! no process can make it shorter: a read behind the end of a mapped file would end this
 //! process by SIGBUS. All pages are allocated before they are written. So if there is too
-//! little memory, the call that creates or reserves it returns an error, and no later write
-//! causes a signal.
+//! little memory, the call that creates or reserves the memory returns an error, and no
+//! later write causes a signal.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -51,10 +51,10 @@ impl SharedMemory {
         Self::create_with(words, words, SealFlags::empty())
     }
 
-    /// Creates shared memory to which only this process can write. The other processes map
-    /// the memory by [`open_to_read`](Self::open_to_read). This process may write to the
-    /// first `reserved` words. Before this process writes to further words, it must call
-    /// [`reserve`], which allocates the pages of these words.
+    /// Creates shared memory to which only this process, and its forked children, can
+    /// write. The other processes map the memory by [`open_to_read`](Self::open_to_read).
+    /// This process may write to the first `reserved` words. Before this process writes to
+    /// further words, it must call [`reserve`], which allocates the pages of these words.
     ///
     /// # Errors
     ///
@@ -73,8 +73,8 @@ impl SharedMemory {
         let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
         let file = move_above_stdio(memfd_create(c"concurrent-futures", flags)?)?;
         let bytes = 8 * words as u64;
-        // To a process that makes a file larger than its limit (`ulimit -f`), the kernel
-        // sends SIGXFSZ, which by default ends the process.
+        // If a process makes a file larger than the process may (`ulimit -f`), the kernel
+        // sends it SIGXFSZ, which by default ends the process.
         if largest_file() < u128::from(bytes) {
             return Err(Errno::FBIG.into());
         }
@@ -130,9 +130,9 @@ impl SharedMemory {
     }
 }
 
-/// Returns the size limit of files in bytes, or a number that no file reaches if the system
-/// does not say it. rustix's function for limits panics if a seccomp filter forbids the
-/// question.
+/// Returns the size limit of files in bytes, or a number that no file reaches if there is
+/// no limit or the system does not return it. The function calls libc, because rustix's
+/// function for limits panics if a seccomp filter forbids the system call.
 fn largest_file() -> u128 {
     let mut limit = libc::rlimit {
         rlim_cur: libc::RLIM_INFINITY,
@@ -150,11 +150,11 @@ fn largest_file() -> u128 {
 /// Allocates the pages for the first `words` words of the shared memory in `file`.
 pub(crate) fn reserve(file: &OwnedFd, words: usize) -> io::Result<()> {
     let bytes = 8 * words as u64;
-    // Before Linux 6.11, each signal that arrives interrupts this call, also one that no
-    // handler would see interrupt it.
+    // Before Linux 6.11, each signal with a handler interrupts this call, even if the
+    // handler has the flag `SA_RESTART`.
     let reserved = retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, bytes));
-    // The kernel says that there is no space left if it must not promise more memory
-    // (`vm.overcommit_memory`).
+    // The kernel returns `NOSPC` if `vm.overcommit_memory` forbids it to commit more
+    // memory.
     let reserved = reserved.map_err(|error| match error {
         Errno::NOSPC => Errno::NOMEM,
         error => error,

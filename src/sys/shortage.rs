@@ -27,8 +27,9 @@ impl Shortage {
     #[cfg(target_os = "linux")]
     fn of_code(code: i32) -> Option<Self> {
         match code {
-            // The files that a user's processes send and have not received count against
-            // the limit of descriptors too (`ETOOMANYREFS`).
+            // The kernel returns `ETOOMANYREFS` if a user's processes have sent too many
+            // descriptors that were not received yet. The limit on open descriptors applies
+            // to these too.
             libc::EMFILE | libc::ENFILE | libc::ETOOMANYREFS => Some(Self::Descriptors),
             libc::ENOBUFS => Some(Self::Memory),
             _ => None,

@@ -13,10 +13,11 @@
 //! and spinning is worthwhile. If both processes share a CPU, the sender cannot run while
 //! the receiver spins. So each frame contains the number of the CPU on which its sender
 //! ran. A worker that waits for its next request spins if the last frame came from another
-//! CPU. So does the *supervisor*, the pool's thread that reads the workers' replies, while
-//! it waits for busy workers. A wrong CPU number does no harm, because the number only
-//! decides if a thread spins, and which sleeping worker the parent wakes first. A frame
-//! that arrives after the last check wakes the sleeping thread as usual.
+//! CPU, or if only a part of a frame has arrived. The *supervisor*, the pool's thread that
+//! reads the workers' replies, spins in the same cases while it waits for busy workers. A
+//! wrong CPU number does no harm, because the number only decides if a thread spins, and
+//! which sleeping worker the parent wakes first. A frame that arrives after the last check
+//! wakes the sleeping thread as usual.
 
 #[cfg(all(target_os = "linux", not(concurrent_futures_loom)))]
 pub(crate) use self::channel::{is_elsewhere, spin};
@@ -35,9 +36,10 @@ use std::time::{Duration, Instant};
 /// CPU, the awaited thread runs only during yields, so each pause wastes time.
 const PAUSES: u32 = 20;
 
-/// The number of checks before the first yield if the previous poll found no result during
-/// its pauses. If both threads share a CPU, each further check makes the time from the
-/// submission of a task to its result longer.
+/// The number of checks before the first yield if a poll found no result during its pauses,
+/// and no poll has found one there since. ([`RETRY_PAUSES`] tells the exceptions.) If both
+/// threads share a CPU, each further check makes the time from the submission of a task to
+/// its result longer.
 const FEW_PAUSES: u32 = 1;
 
 /// The number of polls of which one makes all [`PAUSES`], while no poll finds a result
@@ -61,8 +63,8 @@ const YIELDS: u32 = 24;
 /// moves between the workers once per task, which costs more than the tasks: two workers
 /// need twice as much time for many empty tasks as one worker alone. After some yields the
 /// other worker has taken several tasks without a conflict, or the submitting thread has
-/// run. With 4 yields instead of none, two workers need only 0.6 of their time (W1 of
-/// `benches/peers`). 16 yields are no better than 4.
+/// run. With 4 yields instead of none, two workers need only 0.6 of the time that they need
+/// without yields (W1 of `benches/peers`). 16 yields are no better than 4.
 const CONFLICT_YIELDS: u32 = 4;
 
 /// The duration above which a yield is *long*. During a long yield, another thread has used
@@ -73,14 +75,16 @@ const CONFLICT_YIELDS: u32 = 4;
 /// as a short task.
 const LONGEST_YIELD: Duration = Duration::from_micros(200);
 
-/// The smallest number of waits that make a long yield worth its time: waits between the
-/// long yield and the thread's next yield that find their results already there.
+/// The smallest number of waits that make a long yield worth its time: waits that find
+/// their results already there, and come before the thread must next choose between
+/// yielding and sleeping.
 const WORTH: u32 = 8;
 
-/// The number of times that a thread sleeps without yielding, after its first long yield
-/// that was not worth its time ([`WORTH`]). Each further long yield that was not worth its
-/// time makes the number eight times larger, up to `MOST_SKIPPED`. The number grows because
-/// each long yield costs a time slice, as long as all cores are busy.
+/// The number of polls in which a thread skips its yields, after its first long yield that
+/// was not worth its time ([`WORTH`]). Each further long yield that was not worth its time
+/// makes the number eight times larger, up to `MOST_SKIPPED`, until [`Yields::skipped`] is
+/// 0 again. The number grows because each long yield costs a time slice, as long as all
+/// cores are busy.
 const LEAST_SKIPPED: u32 = 16;
 const MOST_SKIPPED: u32 = 1024;
 
@@ -96,10 +100,11 @@ struct Pauses {
 /// The record of one thread's yields. It decides if the thread yields.
 #[derive(Clone, Copy)]
 struct Yields {
-    /// The number of coming polls in which the thread does not yield.
+    /// The number of coming polls that do not yield although they found no result during
+    /// their pauses.
     to_skip: u32,
     /// The value to which `to_skip` was set after the last long yield. It is 0 if that long
-    /// yield was worth its time, or if a later poll had only short yields.
+    /// yield was worth its time, or if a later poll made all [`YIELDS`] and each was short.
     skipped: u32,
     /// `true` if the last yield was long, and it is not yet known if the yield was worth
     /// its time.
@@ -170,8 +175,8 @@ impl Yields {
         are_skipped
     }
 
-    /// Calls `is_there` several times, and yields after each call. Returns `true` as soon
-    /// as `is_there` returns `true`. Stops after a long yield.
+    /// Calls `is_there` several times, and yields between the calls. Returns `true` as soon
+    /// as `is_there` returns `true`. After a long yield, calls `is_there` only once more.
     fn poll(&mut self, mut is_there: impl FnMut() -> bool) -> bool {
         for _ in 0..YIELDS {
             if is_there() {
@@ -205,9 +210,10 @@ pub(crate) fn give_way() {
 }
 
 /// Calls `is_there` repeatedly for a short time until `is_there` returns `true`. Pauses
-/// between the first calls, and then yields to other threads between the calls. Returns the
-/// last result of `is_there`. In a loom model, this function calls `is_there` only once,
-/// because loom itself tries many orders of the threads.
+/// between the first calls, and then yields to other threads between the calls, or makes
+/// only one more call if the yields are skipped ([`LEAST_SKIPPED`]). Returns the last
+/// result of `is_there`. In a loom model, this function calls `is_there` only once, because
+/// loom itself tries many orders of the threads.
 pub(crate) fn poll(mut is_there: impl FnMut() -> bool) -> bool {
     if cfg!(concurrent_futures_loom) {
         return is_there();
@@ -263,8 +269,8 @@ mod channel {
 mod tests {
     use super::*;
 
-    /// If two threads share a CPU, a thread that pauses seldom sees a result of the other
-    /// thread. So the polls of these threads soon make fewer pauses.
+    /// If two threads share a CPU, the other thread's result seldom arrives during a pause.
+    /// So the polls of these threads soon make fewer pauses.
     #[test]
     fn polls_that_end_during_no_pause_get_fewer_pauses() {
         let mut pauses = Pauses { missed: 0 };

@@ -42,11 +42,11 @@ const COPIES_OF_CALL: usize = if cfg!(debug_assertions) {
     8
 };
 
-/// The least number of bytes of stack that must be free besides these copies.
+/// The number of bytes of stack that must be free besides the [`COPIES_OF_CALL`].
 const BESIDES: usize = 1 << 20;
 
-/// The largest total size of values, in bytes, that are passed on without a look at the
-/// stack.
+/// The largest total size of values, in bytes, that are passed on without a check of the
+/// free stack.
 const SMALL: usize = 16 << 10;
 
 /// The error of a call for which there is no memory for an additional stack segment. The
@@ -55,7 +55,8 @@ const SMALL: usize = 16 << 10;
 pub(crate) struct NoStack;
 
 /// Returns `true` if the calling thread certainly has at least `bytes` bytes of stack left.
-/// The size of its stack is unknown if a seccomp filter forbids `sched_getaffinity`.
+/// The size of its stack is unknown, for example, if a seccomp filter forbids
+/// `sched_getaffinity`.
 #[inline]
 pub(crate) fn has_left(bytes: usize) -> bool {
     stacker::remaining_stack().is_some_and(|left| left >= bytes)
@@ -91,7 +92,8 @@ pub(crate) fn with_room_for<R>(size: usize, f: impl FnOnce() -> R) -> R {
     ran.or_else(run).expect("`f` runs once")
 }
 
-/// Calls `f`, whose values have no place in the stack frame of the calling function.
+/// Calls `f` in a stack frame of its own, so that the values of `f` take no space in the
+/// frame of the calling function.
 #[inline(never)]
 fn apart<R>(f: impl FnOnce() -> R) -> R {
     f()

@@ -55,8 +55,7 @@ pub(crate) fn ends(
 pub(crate) struct WorkerSender {
     channel: Arc<Channel>,
     shared: Option<(Rings, Sender<Part>)>,
-    /// A time that is too short to close a descriptor. A task that took less time has
-    /// closed no descriptor.
+    /// A time in which, as the worker assumes, no task can close a descriptor.
     time_to_close: Duration,
     /// The number of tasks that the worker has run since the last check of the socket's
     /// descriptor.
