@@ -43,7 +43,9 @@ impl Timing {
         self.finished = Some(Instant::now());
     }
 
-    /// Returns the time at which the task was submitted.
+    /// Returns the time at which the executor created the task. If `submit` waits for room
+    /// in a bounded queue, a process pool creates the task before this wait, and a thread
+    /// pool creates the task after it.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;
@@ -90,8 +92,8 @@ impl Timing {
         self.finished
     }
 
-    /// Returns the time for which the task waited for a worker, or `None` if the task has
-    /// not begun.
+    /// Returns the time from [`queued`](Self::queued) to [`started`](Self::started), or
+    /// `None` if the task has not begun.
     ///
     /// ```
     /// use concurrent_futures::ThreadPoolExecutor;

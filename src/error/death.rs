@@ -17,7 +17,8 @@ pub struct WorkerDeath(Arc<Parts>);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Parts {
     pub(crate) pid: u32,
-    /// The place of the worker, or `None` if no launcher has started the worker.
+    /// The place of the worker, or `None` if neither a launcher nor an MPI job has started
+    /// the worker.
     pub(crate) place: Option<Place>,
     pub(crate) end: End,
     pub(crate) task: Option<Arc<str>>,
@@ -29,7 +30,8 @@ pub(crate) struct Parts {
     pub(crate) loss: Loss,
 }
 
-/// The place of a worker that a [`Launcher`](crate::Launcher) has started.
+/// The place of a worker that a [`Launcher`](crate::Launcher) or an MPI job has started.
+/// For a rank of an MPI job, the launcher's name is `mpi`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) launcher: String,
@@ -101,20 +103,21 @@ impl WorkerDeath {
     }
 
     /// Returns the id that the worker's process had on the worker's host. If a launcher's
-    /// worker ended before it sent this id, returns the id of the launcher's command.
+    /// worker ended before it sent this id, returns the id of the launcher's command. For a
+    /// rank of an MPI job that ended before it sent this id, returns 0.
     pub fn pid(&self) -> u32 {
         self.0.pid
     }
 
-    /// Returns the name that the worker's host gives itself. Returns `None` if no
-    /// [`Launcher`](crate::Launcher) has started the worker, or if the worker ended before
-    /// it sent this name.
+    /// Returns the name that the worker's host gives itself. Returns `None` if neither a
+    /// [`Launcher`](crate::Launcher) nor an MPI job has started the worker, or if the
+    /// worker ended before it sent this name.
     pub fn host(&self) -> Option<&str> {
         self.0.place.as_ref()?.host.as_deref()
     }
 
     /// Returns the name of the [`Launcher`](crate::Launcher) that has started the worker,
-    /// or `None` if no launcher has.
+    /// or `mpi` for a rank of an MPI job. Returns `None` for any other worker.
     pub fn launcher(&self) -> Option<&str> {
         Some(&self.0.place.as_ref()?.launcher)
     }
