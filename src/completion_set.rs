@@ -186,10 +186,10 @@ impl<F: Waitable> CompletionSet<F> {
     ///
     /// # Errors
     ///
-    /// Returns [`NotDone::TimedOut`] if no task is done by the deadline. If there is no
-    /// deadline, or in a forked child, returns [`NotDone::Deadlock`] if no task can end
-    /// while this thread waits, and [`NotDone::NoStack`] if too little stack is left to run
-    /// a task inline.
+    /// Returns [`NotDone::TimedOut`] if no task is done by the deadline. In a forked child,
+    /// returns [`NotDone::Deadlock`]. Without a deadline, returns [`NotDone::Deadlock`] if
+    /// no task can end while this thread waits, and [`NotDone::NoStack`] if too little
+    /// stack is left to run a task inline.
     pub(crate) fn next(&mut self, deadline: Option<Instant>) -> Result<usize, NotDone> {
         if let Some(deadline) = deadline.filter(|_| self.origin.is_here()) {
             if let Some(number) = self.try_next() {

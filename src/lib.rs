@@ -188,16 +188,17 @@
 //!
 //! # After a fork
 //!
-//! A child process that `fork` creates has no worker threads. In the child, a method of a
-//! pool, a scope or a future of the parent process does not wait, and neither does a drop.
-//! A method that would need a worker returns an error or a default value. For example,
-//! `submit` and `result` return an error, [`wait()`] returns the futures as `not_done`, and
-//! [`as_completed`] yields futures that are not done. A task that was done before the fork
-//! keeps its value. The child may create and use its own pools. But such a pool may hang or
-//! crash if other threads of the parent process waited at the time of the fork. Libraries
-//! such as `parking_lot` keep lists of the waiting threads: the child has copies of these
-//! lists, but not the threads. So if a program with several threads forks, the child should
-//! at once `exec` another program.
+//! This section applies on Linux, to forks by the C library's `fork`. The crate detects no
+//! other forks. A child process that `fork` creates has no worker threads. In the child, a
+//! method of a pool, a scope or a future of the parent process does not wait, and neither
+//! does a drop. A method that would need a worker returns an error or a default value. For
+//! example, `submit` and `result` return an error, [`wait()`] returns the futures as
+//! `not_done`, and [`as_completed`] yields futures that are not done. A task that was done
+//! before the fork keeps its value. The child may create and use its own pools. But such a
+//! pool may hang or crash if other threads of the parent process waited at the time of the
+//! fork. Libraries such as `parking_lot` keep lists of the waiting threads: the child has
+//! copies of these lists, but not the threads. So if a program with several threads forks,
+//! the child should at once `exec` another program.
 //!
 //! # More
 //!

@@ -11,13 +11,14 @@
 //! # Finding the note of a panic
 //!
 //! The panic hook also runs for the panics that a task catches itself, and [`catch`] never
-//! gets these panics. The hook therefore writes a [`Note`] of each panic inside a `catch`.
-//! A `catch` that has caught a payload looks for the note that matches this payload. A note
-//! matches a payload if both have the same type and the same text at the same address. Two
-//! formatted texts that exist at the same time have different addresses, but two panics
-//! with the same string literal may have the same address. If several notes match, `catch`
-//! takes the note of the panic that was raised at the smallest depth of the stack. A panic
-//! that the task caught itself was usually raised at a greater depth.
+//! gets these panics. The hook cannot know which panic `catch` will get, so it writes a
+//! [`Note`] of each panic inside a `catch`. A `catch` that has caught a payload looks for
+//! the note that matches this payload. A note matches a payload if both have the same type
+//! and the same text at the same address. Two formatted texts that exist at the same time
+//! have different addresses, but two panics with the same string literal may have the same
+//! address. If several notes match, `catch` takes the note of the panic that was raised at
+//! the smallest depth of the stack. A panic that the task caught itself was usually raised
+//! at a greater depth.
 
 use std::any::{Any, TypeId};
 use std::cell::{Cell, RefCell};
@@ -296,7 +297,8 @@ pub(crate) fn named<T>(name: Option<Arc<str>>, f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Calls `f` without the name of an outer task, inside which `f` runs on this thread.
+/// Calls `f`. If `f` runs inside another task on this thread, the panic hook does not
+/// record that task's name for a panic of `f`.
 #[inline]
 pub(crate) fn unnamed<T>(f: impl FnOnce() -> T) -> T {
     match HAS_NAME.get() {

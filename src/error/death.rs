@@ -156,7 +156,8 @@ impl WorkerDeath {
     }
 
     /// Returns the name of the signal that ended the worker's process (or the launcher's
-    /// command), for example `SIGSEGV`.
+    /// command), for example `SIGSEGV`. Returns `None` if no signal ended it, or if the
+    /// pool does not know how it ended.
     pub fn signal(&self) -> Option<&str> {
         match &self.0.end {
             End::Signalled(name) => Some(name),

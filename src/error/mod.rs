@@ -193,7 +193,7 @@ impl UnwindSafe for Error {}
 impl RefUnwindSafe for Error {}
 
 /// Formats the name of the variant and the text of [`Display`](fmt::Display). A `main` that
-/// returns the error and an `unwrap` print this, so it must say what to do.
+/// returns the error and an `unwrap` print this text, so the text must say what to do.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = match self {

@@ -74,9 +74,9 @@ impl ChunkSizes {
 
     /// Returns `true` if the map should let other threads run before it submits the next
     /// chunk, because no chunk has ended yet. The system may have put the first worker on
-    /// the CPU of the submitting thread. Unless the submitting thread yields, the worker
-    /// waits for some milliseconds. The result is `true` at most nine times for a map,
-    /// because each yield may cost milliseconds if other programs use the CPU.
+    /// the CPU of the submitting thread. The worker then waits for some milliseconds,
+    /// unless the submitting thread yields. The result is `true` at most nine times for a
+    /// map, because each yield may cost milliseconds if other programs use the CPU.
     pub(super) fn gives_way(&self, measured: Measured) -> bool {
         let is_measured = matches!(measured, Measured::Ended { .. });
         let at = FIRST_YIELD..=PATIENCE;

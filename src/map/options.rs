@@ -124,12 +124,13 @@ impl MapOptions {
     /// available. At the first result that is not available, the iterator returns
     /// [`Error::Timeout`], cancels the tasks that have not begun, and ends.
     ///
-    /// After the time, the map stops waiting for room in a bounded queue, and a map with
-    /// a [buffer](Self::buffer_size) submits no more tasks. It drops the items of the
-    /// next task, which counts as not finished. The limit does not end a wait for the
-    /// iterator of items. A map without a buffer submits items after the time too, as long
-    /// as the queue has room. An executor that inherits `map_with` from
-    /// [`Executor`](crate::Executor) does not pass the limit to its `submit`.
+    /// After the time, the map stops waiting for room in a bounded queue, and a map with a
+    /// [buffer](Self::buffer_size) submits no more tasks. In both cases the map drops the
+    /// items of the next task, and the error counts this task as not finished. The limit
+    /// does not end a wait for the iterator of items. A map without a buffer submits items
+    /// after the time too, as long as the queue has room. An executor that inherits
+    /// `map_with` from [`Executor`](crate::Executor) does not pass the limit to its
+    /// `submit`.
     ///
     /// ```
     /// use std::time::Duration;

@@ -72,8 +72,8 @@ pub(crate) fn capacity() -> usize {
     size + size / 2
 }
 
-/// The number of bytes for which a channel has room when `poll` reports that it can be
-/// written: a pipe reports it as soon as a page is free.
+/// The number of bytes for which a channel certainly has room when `poll` reports room: for
+/// a pipe, `poll` reports room as soon as one page of the pipe is free.
 pub(crate) const ROOM: usize = 4096;
 
 impl Channel {
@@ -144,7 +144,8 @@ impl Channel {
     }
 
     /// Sends as many of the bytes as the channel has room for, and does not wait. A
-    /// successful call sends at least one byte.
+    /// successful call sends at least one byte, unless `bytes` is empty. The channel must
+    /// be a socket.
     ///
     /// # Errors
     ///
@@ -247,7 +248,7 @@ impl Channel {
     }
 
     /// Receives the bytes that have arrived, and does not wait. A result of 0 bytes means
-    /// end-of-file.
+    /// end-of-file. The channel must be a socket.
     ///
     /// # Errors
     ///

@@ -74,7 +74,7 @@ impl Handle {
     }
 
     /// Returns a descriptor that is readable once the child has ended. Returns `None` if
-    /// the system has no pidfds.
+    /// the system has no pidfds, or if this process had no free descriptor for the pidfd.
     pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
@@ -96,9 +96,10 @@ impl Handle {
         self.signal(Signal::CONT)
     }
 
-    /// Stops tracing the threads of the child that the current thread traces. Reaps the
-    /// threads that have ended, and lets the threads go on that a signal has stopped. This
-    /// process must not have waited for the child yet.
+    /// Handles the threads of the child, except its main thread, that the current thread
+    /// traces: reaps the threads that have ended, and stops tracing the threads that a
+    /// signal has stopped, so that they go on. This process must not have waited for the
+    /// child yet.
     ///
     /// A thread that calls `ptrace(PTRACE_TRACEME)` makes the thread that started its
     /// process trace it. The kernel reports the end of the child only after the traced
@@ -136,8 +137,8 @@ impl Handle {
     }
 }
 
-/// Stops tracing a thread that has ended, or that a signal has stopped. The signal then has
-/// its usual effect.
+/// Reaps a traced thread that has ended. Stops tracing a thread that a signal has stopped:
+/// the signal then has its usual effect on the thread.
 fn release_if_traced(thread: Pid) {
     let options = WaitOptions::NOHANG | WaitOptions::from_bits_retain(TRACED_BY_THIS_THREAD);
     // An error means that the current thread does not trace this thread.

@@ -29,7 +29,8 @@ pub(crate) struct InitArgs(
 );
 
 /// Returns the constructors of the main program that the startup code would run after
-/// `own`, in the same order.
+/// `own`, in the same order. Returns none if this crate cannot find the array of
+/// constructors.
 pub(crate) fn after(own: Constructor) -> impl Iterator<Item = Constructor> {
     let own = (own as *const ()).addr();
     let array = Image::current().constructors();

@@ -43,8 +43,8 @@ mod count {
     /// fork. `_Fork`, `vfork`, and the raw system calls `fork` and `clone` do not call the
     /// handler, so these forks are not counted. After an uncounted fork of a process with
     /// several threads, the child may only call functions that a signal handler may call.
-    /// So a child of an uncounted fork may neither submit a task nor return from a task.
-    /// In the child, fork handlers run in the order of their registration. A handler that
+    /// So a child of an uncounted fork may neither submit a task nor return from a task. In
+    /// the child, fork handlers run in the order of their registration. A fork handler that
     /// was registered before the counting handler still sees the parent's count.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Origin(u32);

@@ -154,7 +154,8 @@ impl Image {
         image
     }
 
-    /// Adds the numbers of one program header to the FNV-1a hash of all headers.
+    /// Adds the numbers of one program header to the hash of all headers. The hash is like
+    /// FNV-1a, but takes 64 bits at a time instead of a byte.
     fn hash(&mut self, header: &Phdr) {
         let numbers = [
             header.p_type as usize,

@@ -83,8 +83,8 @@ impl Peer {
         Self::of_stdin().ok()?.filter(|_| is_same)
     }
 
-    /// Returns `true` if the process that created the socket then ran as the user as whom
-    /// this process runs now.
+    /// Returns `true` if the process that created the socket had, at that time, the same
+    /// effective user as this process has now.
     pub(crate) fn is_our_user(self) -> bool {
         self.uid == geteuid().as_raw()
     }
@@ -128,8 +128,7 @@ fn runs_our_program(number: u32) -> io::Result<bool> {
             return Err(error);
         }
         // The link `exe` of a process is missing if the first thread of the process has
-        // ended. But each other thread of the process still has such a link, to the same
-        // file.
+        // ended. But each thread that still runs has such a link, to the same file.
         let mut threads = fs::read_dir(whole.join("task"))?;
         let other = threads.find_map(|thread| file(&thread.ok()?.path().join("exe")).ok());
         other.ok_or(error)

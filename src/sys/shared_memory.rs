@@ -140,7 +140,8 @@ fn largest_file() -> u128 {
     };
     // SAFETY: the call writes one `rlimit` to `limit`.
     let failed = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
-    // The type of a limit depends on the system.
+    // The type of a limit differs between systems. Each value of these types fits into a
+    // `u128`.
     match failed {
         0 if limit.rlim_cur != libc::RLIM_INFINITY => u128::from(limit.rlim_cur),
         _ => u128::MAX,

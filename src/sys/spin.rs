@@ -194,8 +194,9 @@ impl Yields {
     }
 }
 
-/// Yields to the submitting threads, and to the worker that has just taken the task that
-/// the calling worker wanted to take. Does nothing in a loom model.
+/// Yields several times to the submitting threads, and to the worker that has just taken
+/// the task that the calling worker wanted to take. Stops after a long yield. Does nothing
+/// in a loom model.
 pub(crate) fn give_way() {
     if cfg!(concurrent_futures_loom) {
         return;
