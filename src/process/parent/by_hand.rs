@@ -43,8 +43,7 @@ const NONSENSE: u64 = 0x5ca1_ab1e;
 
 /// Returns a pool that starts no thread and no worker before a task is submitted.
 pub(super) fn pool_without_threads(transport: Transport, max_workers: usize) -> Arc<Pool> {
-    let pool = Pool::new(Config::of_played_pool(transport, max_workers));
-    pool.unwrap()
+    Pool::new(Config::of_played_pool(transport, max_workers)).unwrap()
 }
 
 /// Starts a process that only sleeps, in place of the process of a worker.

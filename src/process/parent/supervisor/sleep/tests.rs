@@ -132,7 +132,7 @@ fn a_worker_without_room_ends_a_nap_in_a_burst() {
             happened.extend(sleep(&pool.pool, &watched, None, false, Rest::Burst, false));
         }
         happened.extend(sleep(&pool.pool, &watched, None, false, Rest::Burst, false));
-        drop(worker.join());
+        drop(worker.join().unwrap());
         happened.iter().any(|happened| happened.socket)
     };
     assert!((0..1000).any(|_| is_woken()));
