@@ -13,7 +13,8 @@
 //! while the task has a notifier is appended to the list, and the notifier runs it. A
 //! thread that adds a callback after the callbacks are done becomes the notifier itself. A
 //! notifier resigns under the lock, when it finds the list empty. So no callback is
-//! missed. If there is a notifier, it finds the callback in the list. Without a notifier
+//! missed. If there is a notifier when a callback is added, the notifier finds the callback
+//! in the list, or beside the list if it is the callback of `then`. Without a notifier
 //! there are two cases: if the task has not ended, the thread that ends the task finds the
 //! callback; otherwise the adding thread becomes the notifier.
 //!

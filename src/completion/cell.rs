@@ -44,8 +44,9 @@
 //!   scope's lifetime, so no safe code can use the future after the scope. A leaked future
 //!   leaks its value.
 //! * After the drop of the scope guard, besides the future only entries of queues and of
-//!   the scope's lists, or a thread's own reference to the task, may remain. Such a
-//!   reference only reads the word and frees memory, and never touches borrowed data.
+//!   the scope's lists, or a thread's own reference to the task, may remain. Through
+//!   such a reference a thread only reads and changes the word and frees memory, and never
+//!   touches borrowed data.
 
 use std::alloc::handle_alloc_error;
 use std::mem::ManuallyDrop;

@@ -96,7 +96,8 @@ impl Measured {
     }
 }
 
-/// The measurement of one map, which all threads share.
+/// The measurement of one map. The thread that submits the chunks shares it with the
+/// threads that publish the run times of chunks.
 #[derive(Clone, Debug)]
 pub(super) struct Measurement(Arc<AtomicU64>);
 

@@ -174,8 +174,8 @@ impl Pool {
         for index in std::mem::take(&mut state.planned) {
             self.drop_worker(&mut state, index);
         }
-        // ORDERING: the flags changed before this fence, and the reads come after it, as
-        // the section "Why a worker is started whenever the rule asks for one" needs it.
+        // ORDERING: the busy flags of the dropped workers changed before this fence, and the
+        // reads below come after it, as the section "One thread at a time" requires.
         fence(Ordering::SeqCst);
         // Read the workers' busy flags before the lengths of the queues.
         let free = self.free();

@@ -356,8 +356,8 @@ mod tests {
     }
 
     /// The pool plans two more workers while the first thread is starting, but the first
-    /// worker then runs all tasks alone. So the pool drops the planned workers
-    /// (`growth.rs`).
+    /// worker then runs all tasks alone. When the pool then drops the planned workers
+    /// (`growth.rs`), no task is queued, so it starts none of them.
     #[test]
     fn workers_that_are_not_needed_any_more_are_not_started() {
         let pool = Pool::new(Config::of_workers(3));

@@ -249,8 +249,8 @@ impl MpiPoolExecutorBuilder {
     /// Creates one more pool inside of [`MpiPoolExecutor::run`], for example with another
     /// initializer. A pool takes ranks when tasks are submitted. Each rank is a worker of
     /// at most one pool at a time. A pool gives back an idle rank that another pool needs.
-    /// When a pool is dropped, all its ranks are free for other pools. The statics of a
-    /// rank keep what tasks of earlier pools have set.
+    /// All ranks of a pool are free for other pools once the pool is dropped. The statics
+    /// of a rank keep what tasks of earlier pools have set.
     ///
     /// ```no_run
     /// use concurrent_futures::{Error, MpiPoolExecutor};

@@ -34,8 +34,8 @@
 //! * A thread kills the worker's task, or the task runs too long. If messages of the worker
 //!   may get lost, the pool kills the worker only when each task that was sent ahead is
 //!   back or has begun, or after [`RECALL_LIMIT`](super::worker_timeouts::RECALL_LIMIT).
-//! * A thread shuts the pool down and cancels the pending tasks. It waits for at most
-//!   `RECALL_LIMIT`: a task that was not recalled by then may run.
+//! * A thread shuts the pool down and cancels the pending tasks. It waits for the tasks to
+//!   come back, for at most `RECALL_LIMIT`: a task that has not come back by then may run.
 //! * The pool breaks. The tasks that come back fail.
 
 use std::time::Instant;

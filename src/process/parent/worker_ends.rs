@@ -213,7 +213,8 @@ impl Pool {
     }
 
     /// Handles the tasks that an ended worker still had behind its current task
-    /// (`sent_ahead.rs`): puts them back into the queue, or makes them fail.
+    /// (`sent_ahead.rs`): puts each task back into the queue, leaves it to a thread that
+    /// waits to cancel it, or makes it fail.
     fn requeue_ahead(&self, state: &mut PoolState, handle: &mut WorkerHandle, death: &DeathParts) {
         // The last task goes back first, so that the tasks keep their order in the queue.
         for task in std::mem::take(&mut handle.ahead).into_iter().rev() {

@@ -203,8 +203,8 @@ impl WorkerHandle {
     /// that it waits for a message, although it has a task or its initializer to run. The
     /// caller must have read all messages that have arrived.
     pub(in crate::process::parent) fn has_lost_a_message(&mut self) -> bool {
-        // The worker's answer may belong to a check during an earlier task, and may have
-        // arrived late. So it counts only if a check was made during this task.
+        // The worker's message that it waits may belong to a check during an earlier task,
+        // and may have arrived late. So it counts only if a check was made during this task.
         let is_checked = self.checks.as_ref().is_some_and(Checks::was_made);
         std::mem::take(&mut self.says_waiting) && is_checked && !self.has_arrived()
     }

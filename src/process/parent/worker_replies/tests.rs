@@ -647,7 +647,8 @@ fn a_task_is_sent_again_however_many_workers_end_before_they_read_it() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let task = queued(&pool);
-    // The test holds the lock all the time, so that the supervisor starts no real worker.
+    // The test holds the lock while the workers end, so that the supervisor starts no real
+    // worker.
     let mut state = pool.lock();
     (1..=4).for_each(|number| send_to_a_worker_that_ends(&pool, &mut state, number));
     assert_eq!((state.queued, state.is_broken()), (1, false));
@@ -666,7 +667,8 @@ fn failed_starts_count_only_in_a_row() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let task = queued(&pool);
-    // The test holds the lock all the time, so that the supervisor starts no real worker.
+    // The test holds the lock while the workers end, so that the supervisor starts no real
+    // worker.
     let mut state = pool.lock();
     (1..=4).for_each(|number| send_to_a_worker_that_ends(&pool, &mut state, number));
     end(&pool, &mut state, 0);
@@ -685,7 +687,8 @@ fn workers_that_end_before_they_begin_their_first_task_break_the_pool() {
     let (pool, mut worker) = pool_with_a_dummy();
     let first = started(&pool, &mut worker);
     let task = queued(&pool);
-    // The test holds the lock all the time, so that the supervisor starts no real worker.
+    // The test holds the lock while the workers end, so that the supervisor starts no real
+    // worker.
     let mut state = pool.lock();
     for number in 1..=5 {
         assert!(!state.is_broken(), "{number}");

@@ -18,7 +18,7 @@ pub(super) fn is_stack_low() -> bool {
 
 /// The least number of bytes of stack that must be free before the codec reads one level of
 /// a small value. To read one level should take less stack than `LEAST_TO_READ`. The reader
-/// knows the size of a part only when the part's `Deserialize` runs. In a debug build,
+/// can ask for room for a part only when the part's `Deserialize` runs. In a debug build,
 /// copies of the part are already on the stack by then, for example ten copies of a part of
 /// 64 KiB.
 const LEAST_TO_READ: usize = 1 << 20;
