@@ -32,7 +32,7 @@ impl PlainPool {
     fn submit<R: Send + 'static>(&self, f: impl FnOnce() -> R + Send + 'static) -> Receiver<R> {
         let (answer, result) = bounded(1);
         let work = Box::new(move || {
-            // Nobody may be left to read it.
+            // The receiver may be gone.
             let _ = answer.send(f());
         });
         let sender = self.sender.as_ref().expect("taken by drop alone");

@@ -1,5 +1,5 @@
 //! Awaits tasks of a pool with no async runtime at all: `.await` needs nothing
-//! but somebody who polls, here twenty lines of a main thread that parks.
+//! but a caller that polls, here twenty lines of a main thread that parks.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -35,7 +35,7 @@ use crate::waitable::Waitable;
 ///         let (name, future) = pair.expect("one is left");
 ///         assert_eq!((name, future.into_result()?), ("answer", 42));
 ///     }
-///     recv(commands) -> command => unreachable!("nobody sends {command:?}"),
+///     recv(commands) -> command => unreachable!("no thread sends {command:?}"),
 /// }
 /// assert!(ended.recv().is_err()); // no more
 /// # drop(sender);

@@ -47,7 +47,7 @@ pub unsafe extern "C" fn pthread_create(
 }
 
 /// The new worker was quicker than the thread that started it, which had not yet said
-/// that there is one more: nobody looked at what the worker's task submitted.
+/// that there is one more: no worker looked at what the worker's task submitted.
 #[test]
 fn a_task_that_a_new_workers_first_task_waits_for_gets_a_worker() {
     let executor = Arc::new(ThreadPoolExecutor::with_max_workers(4).unwrap());

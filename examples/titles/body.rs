@@ -27,7 +27,7 @@ const MAX_CODINGS: usize = 5;
 pub(crate) fn unpacked(response: Response<Body>, end: Instant) -> Result<Box<dyn Read>, String> {
     // ureq undoes `chunked` alone of the ways to send a body.
     if let Some(coding) = codings(&response, header::TRANSFER_ENCODING).pop() {
-        return Err(format!("sent as {coding}, which nobody asked for"));
+        return Err(format!("sent as {coding}, which was not asked for"));
     }
     let codings = codings(&response, header::CONTENT_ENCODING);
     if codings.len() > MAX_CODINGS {
@@ -44,7 +44,7 @@ pub(crate) fn unpacked(response: Response<Body>, end: Instant) -> Result<Box<dyn
                 end,
             });
         } else if !matches!(body.read(&mut [0]), Ok(0)) {
-            return Err(format!("compressed by {coding}, which nobody asked for"));
+            return Err(format!("compressed by {coding}, which was not asked for"));
         }
     }
     Ok(body)

@@ -193,7 +193,7 @@ fn trace(address: &str) {
         std::process::id(),
         thread.name().unwrap_or("unnamed"),
     );
-    // Nobody listens to a trace that cannot be written.
+    // A trace that cannot be written is left out.
     let _ = io::stderr().write_all(line.as_bytes());
 }
 

@@ -235,7 +235,7 @@ fn say(options: &Options, line: &str) {
 }
 
 /// As `print!`, but where nothing can be written, which would make that panic, it ends the program
-/// at once: nobody is left to fetch pages for.
+/// at once: no reader is left to fetch pages for.
 fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     match stdout

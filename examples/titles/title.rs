@@ -1,6 +1,6 @@
 //! The title of a page, found as its text comes in.
 //!
-//! [`findings`] reads no further than it is asked to: whoever has heard the title stops asking, and
+//! [`findings`] reads no further than it is asked to: a caller that has the title stops asking, and
 //! the rest of the page is never read. It promises an answer in little time, memory and stack for
 //! any text at all. It knows neither bytes nor networks.
 //!
@@ -135,7 +135,7 @@ struct Builder {
 
 impl Builder {
     fn process(&mut self, token: Token) {
-        const LINE: u64 = 1; // Nobody asks for it.
+        const LINE: u64 = 1; // No caller asks for it.
         self.next_state = match self.tree.process_token(token, LINE) {
             TokenSinkResult::Continue => None,
             TokenSinkResult::Script(_) => Some(State::Data),
@@ -434,7 +434,7 @@ impl TreeSink for Sink {
     fn reparent_children(&mut self, _: &Handle, _: &Handle) {
         // Asked for in one case only: what is in a block goes into a new formatting element, and
         // that into the block. A way up that leaves out the formatting element leads to the same
-        // titles, and nobody has to know the way down.
+        // titles, and no caller has to know the way down.
     }
 
     /// An element is complete.

@@ -311,9 +311,9 @@ impl Job<usize> for CountCalls {
     fn on_withdrawn(&self, _cancelled: bool) {}
 }
 
-struct AnySeat;
+struct AnyWorker;
 
-impl WorkerHooks for AnySeat {
+impl WorkerHooks for AnyWorker {
     fn begin(&self, _leaves_entry: bool) {}
     fn call_returned(&self, _failed: bool) {}
     fn callbacks_started(&self) {}
@@ -323,13 +323,13 @@ impl WorkerHooks for AnySeat {
 /// Starts a thread that runs the task, unless another thread has begun the task.
 fn on_a_worker(task: Task) -> JoinHandle<()> {
     thread::spawn(move || {
-        task.run(&AnySeat);
+        task.run(&AnyWorker);
     })
 }
 
 /// Runs `f` on the calling thread. A wait inside `f` may run a task of `NO_POOL` inline.
 fn waiting_worker<R>(f: impl FnOnce() -> R) -> R {
-    as_inline_worker(NO_POOL, &AnySeat, f)
+    as_inline_worker(NO_POOL, &AnyWorker, f)
 }
 
 #[test]
@@ -423,7 +423,7 @@ fn an_entry_is_let_go_behind_the_last_look_at_its_pool() {
             unsafe { task.release_handle() };
             cancelled
         });
-        let ran = entry.run(&AnySeat);
+        let ran = entry.run(&AnyWorker);
         // ORDERING: relaxed, so that only the task's word makes the store visible to this
         // load.
         assert!(ran || told.load(Ordering::Relaxed) == 1);
@@ -510,7 +510,7 @@ fn a_scope_ends_behind_the_callbacks_and_the_value_of_its_task() {
 }
 
 #[test]
-fn a_scope_ends_behind_the_value_of_a_task_that_nobody_watches() {
+fn a_scope_ends_after_the_drop_of_the_value_of_a_task_without_a_handle() {
     loom::model(|| {
         let (scope_tasks, log) = (ScopeTasks::new(), Log::new());
         let (task, other) = in_a_scope(&scope_tasks, Drops(Arc::clone(&log), 1));

@@ -266,7 +266,7 @@ mod tests {
     /// A caller that submits a task after it has read a result must find the worker free.
     /// So when the worker becomes free (`call_returned`), the future has no result yet.
     #[test]
-    fn a_worker_is_free_before_anybody_knows_the_result() {
+    fn a_worker_is_free_before_its_result_can_be_seen() {
         struct Looks(Completion<Says>, Sender<&'static str>);
         impl WorkerHooks for Looks {
             fn begin(&self, _leaves_entry: bool) {}

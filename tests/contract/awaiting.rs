@@ -17,7 +17,7 @@ contract! {
     }
     [threads, processes] {
         a_task_outlives_the_runtime_that_awaited_it,
-        nobody_is_woken_who_gave_up,
+        a_poller_that_gave_up_is_not_woken,
     }
 }
 
@@ -77,7 +77,7 @@ fn a_task_outlives_the_runtime_that_awaited_it<X: Fixture>() {
 }
 
 /// Python's AsyncioTest: a cancelled bridge never calls into a closed loop.
-fn nobody_is_woken_who_gave_up<X: Fixture>() {
+fn a_poller_that_gave_up_is_not_woken<X: Fixture>() {
     let mut busy = Busy::<X>::new();
     let wakes = Arc::new(CountWakes::default());
     {

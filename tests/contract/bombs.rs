@@ -1,4 +1,4 @@
-//! Panics of the user's code where nobody can be told: in a `Drop`.
+//! Panics of the user's code where no caller gets them: in a `Drop`.
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;

@@ -204,7 +204,7 @@ fn into_result_waits_for_them<X: Fixture>() {
 fn one_may_cancel_others_whose_callbacks_run_too<X: Fixture>() {
     let busy = Busy::<X>::new();
     let first = busy.pending();
-    // Keeps the worker from the others, whoever runs the callbacks.
+    // Keeps the worker from the other tasks, in each kind of executor.
     let gate = Gate::new();
     let held = busy
         .executor

@@ -37,7 +37,7 @@ fn collect<F: Future<Output = i64>>(futures: Vec<F>) -> ThreadFuture<Vec<i64>> {
     for (place, future) in futures.into_iter().enumerate() {
         let all = Arc::clone(&all);
         future.then(move |outcome| {
-            let mut all = all.lock().expect("nobody panics with it");
+            let mut all = all.lock().expect("no thread panics with it");
             let whole = match outcome {
                 Ok(value) => {
                     all.0[place] = Some(value);

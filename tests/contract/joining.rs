@@ -1,5 +1,5 @@
 //! Many tasks and those who wait for all of them: again and again, from many
-//! threads, in waves; and tasks that nobody waits for.
+//! threads, in waves; and tasks for which no thread waits.
 
 use std::sync::mpsc;
 use std::thread;

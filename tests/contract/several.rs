@@ -15,7 +15,7 @@ use crate::fixture::{Busy, Fixture, Gate, LIMIT, double, fail, hold, parse};
 contract! {
     [inline, threads, processes] {
         a_future_that_is_given_twice_counts_once,
-        one_that_is_enough_ends_the_wait_whoever_ended_with_it,
+        one_that_is_enough_ends_the_wait_though_others_ended_with_it,
         all_completed_waits_for_all_and_keeps_their_order,
         one_that_failed_already_is_enough,
         a_tasks_own_error_is_found_by_a_predicate,
@@ -61,7 +61,7 @@ fn a_future_that_is_given_twice_counts_once<X: Fixture>() {
 }
 
 /// Those that ended together are all asked about; one of them is enough.
-fn one_that_is_enough_ends_the_wait_whoever_ended_with_it<X: Fixture>() {
+fn one_that_is_enough_ends_the_wait_though_others_ended_with_it<X: Fixture>() {
     let executor = X::executor(2);
     let submit = |n| executor.submit(double, n).expect("it is open");
     let done = [submit(1), submit(2)];

@@ -167,7 +167,7 @@ fn a_waiter_wakes_when_it_is_cancelled<X: Fixture>() {
     busy.finish();
 }
 
-/// Python's test_get_snapshot: what is read of a future agrees, whoever reads.
+/// Python's test_get_snapshot: what several threads read of a future agrees.
 fn readers_at_once_agree<X: Fixture>() {
     let mut busy = Busy::<X>::new();
     let future = Arc::new(busy.pending());

@@ -87,7 +87,7 @@ impl Gate {
                 }
             });
         }
-        // Goes on when the gate is open: then nobody receives, which lets each
+        // Goes on when the gate is open: then there is no receiver, which lets each
         // task that still comes go at once.
         thread::spawn(move || {
             while let Ok((task, _)) = listener.accept() {

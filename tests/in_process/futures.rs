@@ -302,7 +302,7 @@ fn the_place_of_a_panic_is_that_panics_own() {
     promise.run(|| {
         let caught = catch_unwind(|| panic!("caught inside"));
         assert!(caught.is_err());
-        // No hook runs for this one, so nobody knows its place.
+        // No hook runs for this one, so its place is not known.
         std::panic::resume_unwind(Box::new("resumed"))
     });
     let Some(Error::Panicked(panic)) = future.exception() else {
@@ -420,7 +420,7 @@ fn a_callback_that_comes_while_others_run_waits_for_its_turn() {
         left.recv_timeout(LIMIT).unwrap();
         first.send((1, thread::current().id())).unwrap();
     });
-    let teller = thread::spawn(move || {
+    let settler = thread::spawn(move || {
         promise.set_result(()).unwrap();
         thread::current().id()
     });
@@ -428,10 +428,10 @@ fn a_callback_that_comes_while_others_run_waits_for_its_turn() {
     future.add_done_callback(move |_| sender.send((2, thread::current().id())).unwrap());
     assert!(order.try_recv().is_err(), "the first is still running");
     leave.send(()).unwrap();
-    let teller = teller.join().unwrap();
+    let settler = settler.join().unwrap();
     assert_eq!(
         order.try_iter().collect::<Vec<_>>(),
-        [(1, teller), (2, teller)]
+        [(1, settler), (2, settler)]
     );
 }
 
@@ -508,11 +508,11 @@ fn inside_a_callback(f: impl FnOnce(ThreadFuture<i32>) + Send + 'static) {
         assert!(left.recv_timeout(LIMIT).is_err());
         assert_eq!(*lent, 7, "lent as long as the callback has it");
     });
-    let teller = thread::spawn(move || promise.set_result(7).unwrap());
+    let settler = thread::spawn(move || promise.set_result(7).unwrap());
     inside.recv_timeout(LIMIT).unwrap();
     f(future);
     drop(leave);
-    teller.join().unwrap();
+    settler.join().unwrap();
 }
 
 #[test]
@@ -748,7 +748,7 @@ fn a_panic_is_resumed_by_its_payload_once_and_then_by_its_message() {
 }
 
 #[test]
-fn an_earlier_panic_lends_nobody_its_place() {
+fn an_earlier_panic_lends_no_other_panic_its_place() {
     let (first, _first_future) = promise::<()>();
     first.run(|| {
         let caught = catch_unwind(|| panic!("the same words"));
@@ -893,9 +893,9 @@ fn answer_of_a_callback<R: Send + 'static>(f: impl FnOnce() -> R + Send + 'stati
     let (promise, future) = promise();
     let (sender, answer) = mpsc::channel();
     future.then(move |_: Result<(), Error>| sender.send(f()).unwrap());
-    let teller = thread::spawn(move || promise.set_result(()).unwrap());
+    let settler = thread::spawn(move || promise.set_result(()).unwrap());
     let answer = answer.recv_timeout(LIMIT).expect("it does not hang");
-    teller.join().unwrap();
+    settler.join().unwrap();
     answer
 }
 
@@ -913,7 +913,7 @@ fn what_a_callback_completed_is_told_when_the_callback_waits_for_it() {
         for wait in WAITS_FOR_TOLD {
             let (told, others) = answer_of_a_callback(move || {
                 let (sender, order) = mpsc::channel();
-                // Completed by this callback too, and waited for by nobody.
+                // Completed by this callback too, and not waited for.
                 let (other, other_future) = promise();
                 let others = sender.clone();
                 other_future.add_done_callback(move |_| others.send("other").unwrap());

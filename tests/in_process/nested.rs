@@ -146,7 +146,7 @@ fn a_tree_of_tasks_that_wait_needs_no_more_workers_than_there_are() {
 }
 
 /// rayon-rs/rayon#592: who waits with a lock in its hands must not be made to
-/// run somebody who wants that lock.
+/// run a task that wants that lock.
 #[test]
 fn no_unrelated_task_is_run_under_a_held_lock() {
     on_the_only_worker(|executor| {
@@ -198,7 +198,7 @@ fn a_task_of_another_pool_is_left_to_that_pool() {
 }
 
 #[test]
-fn each_task_runs_once_whoever_takes_it() {
+fn each_task_runs_once_on_whichever_thread() {
     let executor = pool(2);
     let ran = Arc::new(AtomicUsize::new(0));
     let (inner, counter) = (Arc::clone(&executor), Arc::clone(&ran));
@@ -718,7 +718,7 @@ crate::alone::alone! {
         }
     }
 
-    /// It hung: nobody else could run the task, and its scope tried only once.
+    /// It hung: no other thread could run the task, and its scope tried only once.
     fn a_scope_without_memory_for_a_stack_says_so() {
         /// Opens a scope for a task that does the same.
         fn dive(executor: &ThreadPoolExecutor, left: u32) {

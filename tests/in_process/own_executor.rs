@@ -1,4 +1,4 @@
-//! An executor of somebody else's, over `promise()`: what comes with the trait.
+//! An executor of another crate, over `promise()`: what comes with the trait.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +58,7 @@ impl Executor for ThirdTimesOut {
     }
 
     fn max_workers(&self) -> usize {
-        0 // an elastic pool with nobody in it yet
+        0 // an elastic pool without a worker yet
     }
 }
 

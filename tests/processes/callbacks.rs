@@ -300,7 +300,7 @@ alone! {
         let mut gate = Gate::new();
         let held = executor.submit(hold, (gate.port(), 1)).unwrap();
         gate.wait_for(1);
-        // Keeps the only worker, so that nobody makes room.
+        // Keeps the only worker, so that no worker makes room.
         let mut other = Gate::new();
         executor.submit(hold, (other.port(), 1)).unwrap().detach();
         let (sender, futures) = mpsc::channel();
@@ -444,7 +444,7 @@ alone! {
         assert_goes_on(&executor);
     }
 
-    fn a_panicking_callback_harms_nobody() {
+    fn a_panicking_callback_harms_no_other_task() {
         let executor = pool(1);
         let mut gate = Gate::new();
         let held = executor.submit(hold, (gate.port(), 1)).unwrap();

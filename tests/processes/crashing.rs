@@ -190,7 +190,7 @@ alone! {
         assert_goes_on(&executor);
     }
 
-    fn an_idle_worker_that_is_killed_is_replaced_and_nobody_fails() {
+    fn an_idle_worker_that_is_killed_is_replaced_and_no_task_fails() {
         let executor = pool(1);
         for _ in 0..3 {
             let own = *value(&executor.submit(pid, ()).unwrap());

@@ -168,7 +168,7 @@ fn end_thread(how: String) {
             unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) };
         }
         "exit" => {
-            // SAFETY: ends the thread, whose values nobody drops.
+            // SAFETY: ends the thread, whose values are not dropped.
             unsafe { libc::syscall(libc::SYS_exit, 0) };
         }
         "pthread_exit" => {
@@ -458,7 +458,7 @@ alone! {
             .unwrap();
         for _ in 0..3 {
             let own = *value(&executor.submit(pid, ()).unwrap());
-            // Whoever sleeps in it wakes, and looks at what it waits for anew.
+            // A thread that sleeps in it wakes, and checks again if its wait is over.
             send(own, Signal::INT);
             assert_goes_on(&executor);
         }

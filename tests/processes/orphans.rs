@@ -108,7 +108,7 @@ alone! {
         }
     }
 
-    /// It stayed until somebody had it go on.
+    /// It stayed until it was continued.
     fn a_stopped_worker_does_not_outlive_a_killed_parent() {
         for order in ["lingers", "its worker lingers", "its worker closes descriptors"] {
             assert!(!outlives_its_parent(order, true), "{order}");

@@ -46,8 +46,8 @@ fn main_launches() {
     let program = Path::new(&program);
     let right = marker("hook", id());
     if env::var_os("LENDS_RIGHTS").is_some() {
-        const NOBODY: u32 = 65534;
-        std::os::unix::fs::chown(program, None, Some(NOBODY)).expect("this is root");
+        const UNPRIVILEGED: u32 = 65534;
+        std::os::unix::fs::chown(program, None, Some(UNPRIVILEGED)).expect("this is root");
         let mode = fs::Permissions::from_mode(0o2755);
         fs::set_permissions(program, mode).expect("this is root");
     }
@@ -163,9 +163,9 @@ fn a_marker_that_names_another_parent_starts_the_program() {
     }
 }
 
-/// A socket that is not connected has nobody at its other end.
+/// A socket that is not connected has no process at its other end.
 #[test]
-fn a_marker_with_a_socket_of_nobody_starts_the_program() {
+fn a_marker_with_an_unconnected_socket_starts_the_program() {
     for named in [id(), 0] {
         let socket = std::os::unix::net::UnixDatagram::unbound().expect("there are descriptors");
         let input = OwnedFd::from(socket);
@@ -176,7 +176,7 @@ fn a_marker_with_a_socket_of_nobody_starts_the_program() {
 
 /// Our user's, and alive, but not the one who started the program.
 #[test]
-fn a_socket_of_somebody_who_is_not_the_parent_starts_the_program() {
+fn a_socket_of_a_process_that_is_not_the_parent_starts_the_program() {
     for named in ["hook $PPID", "hook $$"] {
         let (_ours, theirs) = UnixStream::pair().expect("there are descriptors");
         // With more to do after it, the shell does not become the program.

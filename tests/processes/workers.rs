@@ -85,7 +85,7 @@ alone! {
 
         let saved = [stdin(), stdout(), stderr()].map(|fd| fcntl_dupfd_cloexec(fd, 3).unwrap());
         for number in 0..3 {
-            // SAFETY: nobody uses them meanwhile; they come back below.
+            // SAFETY: no thread uses them meanwhile; they come back below.
             unsafe { libc::close(number) };
         }
         let (parents, workers) = {

@@ -49,7 +49,7 @@ fn a_compression_that_was_not_asked_for_is_named() {
     for coding in ["br", "zstd", "deflate", "compress"] {
         assert_eq!(
             said_of(coded(coding, PAGE.as_bytes())),
-            format!("error: compressed by {coding}, which nobody asked for")
+            format!("error: compressed by {coding}, which was not asked for")
         );
     }
 }
@@ -63,7 +63,7 @@ fn a_body_that_is_compressed_on_its_way_is_an_error() {
     sent.extend(page);
     sent.extend(b"\r\n0\r\n\r\n");
     let said = said_of(sent);
-    assert_eq!(said, "error: sent as gzip, which nobody asked for");
+    assert_eq!(said, "error: sent as gzip, which was not asked for");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn redirects_are_followed() {
             "/permanent" => response("308 Permanent Redirect", "Location: /page\r\n", PAGE),
             "/spaces" => redirect(" /pa ge\u{e9} "),
             "/page" | "/query?to=page" | "/pa%20ge%C3%A9" => html(PAGE),
-            path => panic!("nobody asks for {path}"),
+            path => panic!("no page asks for {path}"),
         })
     });
     for path in [
@@ -340,7 +340,7 @@ fn a_password_goes_no_further_than_its_server() {
 #[test]
 fn a_refused_connection() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    // The other end of a connection: nobody listens there, and no other test gets the port.
+    // The other end of a connection: no server listens there, and no other test gets the port.
     let taken = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let address = format!("http://{}/", taken.local_addr().unwrap());
     assert_eq!(said(&titles([address])), "error: connection refused");
@@ -353,7 +353,7 @@ fn a_name_that_does_not_resolve() {
     assert_eq!(said(&run), "error: the name of the host does not resolve");
 }
 
-/// Writes one byte after the other until nobody listens.
+/// Writes one byte after the other until the other end is closed.
 fn drip(connection: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     for byte in bytes.iter().chain(std::iter::repeat(&b'x')) {
         connection.write_all(&[*byte])?;
@@ -434,7 +434,7 @@ fn a_title_that_reads_the_same_in_every_charset_waits_for_nothing() {
 }
 
 #[test]
-fn a_certificate_that_nobody_signed() {
+fn a_certificate_that_no_authority_signed() {
     // By `tests/titles/localhost/generate`.
     let certificate = include_bytes!("localhost/certificate.der").as_slice();
     let key = include_bytes!("localhost/key.der").as_slice();

@@ -305,7 +305,7 @@ fn a_full_disk_is_an_error() {
 }
 
 #[test]
-fn a_full_standard_error_harms_nobody() {
+fn a_full_standard_error_harms_no_page() {
     let server = three_pages();
     let mut command = command(["--trace", &server.url("/one")]);
     let run = start_with(&mut command, b"", Stdio::piped(), full()).finish();
@@ -320,7 +320,7 @@ fn an_interrupt_ends_it() {
             began.send(()).unwrap();
             std::io::Read::read(connection, &mut [0]).map(|_| ())
         });
-        // Whoever runs the tests in the background may have them ignore the signal.
+        // A shell that runs the tests in the background may have them ignore the signal.
         let mut command = Command::new("env");
         command
             .arg("--default-signal=INT")

@@ -11,7 +11,7 @@ use crate::server::{Server, html};
 const WORKERS: usize = 50;
 const PAGES: usize = 200;
 
-/// Lets nobody through until `width` wait.
+/// Lets no caller through until `width` wait.
 struct Gate {
     width: usize,
     came: Mutex<usize>,

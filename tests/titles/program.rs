@@ -44,7 +44,7 @@ pub(crate) fn titles<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Run {
     start(&mut command(args)).finish()
 }
 
-/// The example, without the proxies of whoever runs the tests.
+/// The example, without the proxies that the tests' environment names.
 pub(crate) fn command<S: AsRef<str>>(args: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(path());
     command.args(args.into_iter().map(|arg| arg.as_ref().to_owned()));

@@ -46,7 +46,7 @@ impl Server {
         Self { at, closing }
     }
 
-    /// A server that gives the same response to everybody.
+    /// A server that gives the same response to each client.
     pub(crate) fn of(response: impl Into<Vec<u8>>) -> Self {
         let response = response.into();
         Self::start(move |_, connection| connection.write_all(&response))
@@ -56,7 +56,7 @@ impl Server {
     pub(crate) fn of_all(responses: Vec<(&'static str, Vec<u8>)>) -> Self {
         Self::start(move |path, connection| {
             let found = responses.iter().find(|response| response.0 == path);
-            let (_, response) = found.unwrap_or_else(|| panic!("nobody asks for {path}"));
+            let (_, response) = found.unwrap_or_else(|| panic!("no page asks for {path}"));
             connection.write_all(response)
         })
     }

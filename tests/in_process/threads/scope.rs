@@ -66,7 +66,7 @@ fn a_future_gives_a_value_that_borrows() {
     assert_eq!(second, Some("two"));
 }
 
-/// The value of a task that nobody watches is dropped by its worker; a scope
+/// The value of a task without a handle is dropped by its worker; a scope
 /// that ended before that would leave it a borrow of what is gone.
 #[test]
 fn a_value_is_never_dropped_after_the_scope_ended() {
@@ -227,7 +227,7 @@ fn a_worker_at_the_end_of_a_scope_runs_what_is_submitted_to_it_later() {
                     let (sender, ran) = mpsc::channel();
                     let late = scope.spawn(move || sender.send(()).unwrap()).unwrap();
                     late.detach();
-                    ran.recv_timeout(LIMIT).expect("somebody runs it");
+                    ran.recv_timeout(LIMIT).expect("a worker runs it");
                 };
                 scope.spawn(task).unwrap().detach();
                 begun.recv_timeout(LIMIT).unwrap();
@@ -250,7 +250,7 @@ fn tasks_of_a_scope_have_their_times_recorded_too() {
 }
 
 #[test]
-fn a_panic_of_a_task_that_nobody_read_ends_the_scope() {
+fn an_unread_panic_of_a_task_ends_the_scope() {
     let executor = ThreadPoolExecutor::new().unwrap();
     let drops = AtomicUsize::new(0);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -263,7 +263,7 @@ fn a_panic_of_a_task_that_nobody_read_ends_the_scope() {
     assert_eq!(drops.into_inner(), 1, "not before all have ended");
 }
 
-/// The value has nobody to go to then; a second panic would end the program.
+/// No caller gets the value then; a second panic would end the program.
 #[test]
 fn a_panic_of_a_task_ends_a_scope_whose_value_is_a_bomb() {
     let executor = ThreadPoolExecutor::new().unwrap();
@@ -276,14 +276,14 @@ fn a_panic_of_a_task_ends_a_scope_whose_value_is_a_bomb() {
         })
     }));
     let Err(payload) = caught else {
-        panic!("nobody read it");
+        panic!("not read");
     };
     assert_eq!(message_of(&*payload), "in a task");
     assert_eq!(drops.load(Ordering::Relaxed), 1);
 }
 
 #[test]
-fn a_panic_that_somebody_read_does_not_end_the_scope() {
+fn a_panic_that_was_read_does_not_end_the_scope() {
     let executor = ThreadPoolExecutor::new().unwrap();
     executor.scope(|scope| {
         let panicking = || scope.spawn(|| panic!("read")).unwrap();

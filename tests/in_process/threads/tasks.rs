@@ -23,7 +23,7 @@ fn large_values_come_back_whole() {
 }
 
 #[test]
-fn what_a_task_wrote_is_visible_to_whoever_sees_it_done() {
+fn the_writes_of_a_task_are_visible_once_it_is_done() {
     let executor = ThreadPoolExecutor::new().unwrap();
     for n in 0..1000 {
         let written = Arc::new(AtomicUsize::new(0));
@@ -64,7 +64,7 @@ fn closure_and_arguments_are_gone_before_the_result_is_there() {
 }
 
 #[test]
-fn a_value_that_nobody_reads_is_dropped_by_shutdown_at_the_latest() {
+fn an_unread_value_is_dropped_by_shutdown_at_the_latest() {
     let executor = ThreadPoolExecutor::new().unwrap();
     let (value, weak) = tracked();
     executor.spawn(move || value).unwrap().detach();

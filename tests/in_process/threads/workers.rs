@@ -1,4 +1,4 @@
-//! Workers: when they count as idle, and that nobody waits for a busy one.
+//! Workers: when they count as idle, and that no task waits for a busy one.
 
 use super::*;
 

@@ -44,7 +44,7 @@ pub struct Round {
     pub breaks: AtomicBool,
     /// It was shut down, in any way.
     pub is_closed: AtomicBool,
-    /// Tasks may be cancelled that nobody cancelled one by one.
+    /// Tasks may be cancelled without a call of `cancel` for each.
     pub cancels: AtomicBool,
     /// All workers may be killed.
     pub kills: AtomicBool,

@@ -476,7 +476,7 @@ fn interrupts_do_nothing_and_are_not_handed_on() {
 }
 
 #[test]
-fn what_a_fork_returns_nobody_hears() {
+fn the_answer_of_a_fork_is_not_sent() {
     let mut worker = Spoken::start();
     let parent = worker.value(
         |()| {
