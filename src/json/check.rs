@@ -145,7 +145,11 @@ impl Serializer for Check {
         serialize_u64(u64);
         serialize_char(char);
         serialize_str(&str);
-        serialize_bytes(&[u8]);
+    }
+
+    fn serialize_bytes(self, _bytes: &[u8]) -> Result<Written, Refused> {
+        // JSON has a list of numbers in place of bytes.
+        self.inside(1).map(|_| Something)
     }
 
     fn serialize_i128(self, value: i128) -> Result<Written, Refused> {

@@ -197,3 +197,23 @@ fn a_value_that_json_nests_too_deep_is_refused_before_it_is_written() {
     let wrapped = (0..5_000).fold(Wrapped(None), |next, _| Wrapped(Some(Box::new(next))));
     assert!(sent(wrapped).is_err());
 }
+
+/// JSON has a list of numbers in place of bytes, so bytes add one level.
+#[test]
+fn bytes_that_json_nests_too_deep_are_refused_before_they_are_written() {
+    /// Bytes inside this number of lists.
+    struct Bytes(usize);
+    impl Serialize for Bytes {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0.checked_sub(1) {
+                None => serializer.serialize_bytes(&[7]),
+                Some(lists) => [Bytes(lists)].serialize(serializer),
+            }
+        }
+    }
+    let json = serde_json::to_string(&Bytes(126)).unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok());
+    assert!(bytes_of(&Json(Bytes(126))).is_ok());
+    let fault = bytes_of(&Json(Bytes(127))).unwrap_err();
+    assert!(fault.reason.contains("127 deep"), "{fault}");
+}
