@@ -299,6 +299,9 @@ impl Queue {
             if let Some((task, left)) = self.front.take_oldest(give_way) {
                 if std::mem::take(is_searching) {
                     self.stop_searching();
+                // ORDERING: relaxed is enough, because this wake-up only spreads the tasks
+                // sooner. A push that wakes no sleeper relies on the searcher, which checks
+                // the queue again when its search ends.
                 } else if left > 0 || self.back_len.load(Ordering::Relaxed) != 0 {
                     self.wake_one(slots);
                 }
@@ -412,6 +415,7 @@ impl Queue {
         }
         let slot = slots.get(index);
         slot.clear_signal();
+        // ORDERING: relaxed is enough, as in `choose`.
         slot.next.store(inner.sleeper, Ordering::Relaxed);
         inner.sleeper = u32::try_from(index + 1).unwrap_or(u32::MAX);
         self.set_idle(&mut inner, idle + 1);
@@ -423,6 +427,7 @@ impl Queue {
     /// signal.
     pub(super) fn get_up(&self, index: usize, slots: &Slots) -> bool {
         let mut inner = self.inner.lock();
+        // ORDERING: relaxed is enough, as in `choose`.
         let next_of = |sleeper: u32| slots.get(sleeper as usize - 1).next.load(Ordering::Relaxed);
         let (mut at, mut newer) = (inner.sleeper, 0);
         while at != 0 && at as usize != index + 1 {
@@ -434,6 +439,7 @@ impl Queue {
         }
         match newer {
             0 => inner.sleeper = next_of(at),
+            // ORDERING: relaxed is enough, as in `choose`.
             newer => (slots.get(newer as usize - 1).next).store(next_of(at), Ordering::Relaxed),
         }
         let idle = inner.idle - 1;
@@ -445,6 +451,7 @@ impl Queue {
     pub(super) fn close(&self, gate: Gate, slots: &Slots) {
         let mut inner = self.inner.lock();
         let gate = (gate as u8).max(self.gate() as u8);
+        // ORDERING: relaxed is enough, because this thread holds the lock (see `gate`).
         self.gate.0.store(gate, Ordering::Relaxed);
         let mut sleeper = std::mem::take(&mut inner.sleeper);
         let idle = inner.idle & SEARCHING;
@@ -454,6 +461,8 @@ impl Queue {
             let slot = slots.get(sleeper as usize - 1);
             // Read `next` while the worker still sleeps, because then no thread changes
             // `next`.
+            // ORDERING: relaxed is enough, because this thread took the list under the
+            // lock, under which `next` was written.
             sleeper = slot.next.load(Ordering::Relaxed);
             slot.wake(CLOSED);
         }

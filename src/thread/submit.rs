@@ -366,6 +366,7 @@ mod tests {
             // The test's thread takes the place of the first worker, which is starting.
             let mut state = pool.state.lock();
             pool.slots.get(0).set_busy(false);
+            // ORDERING: the test uses only one thread here.
             pool.started.store(1, Ordering::Relaxed);
             pool.growth_left.store(2, Ordering::Relaxed);
             (state.workers, state.is_starting) = (1, true);

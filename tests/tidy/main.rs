@@ -126,6 +126,37 @@ fn module_of(path: &Path) -> String {
         .to_owned()
 }
 
+/// The largest number of lines from a comment `ORDERING` to the access that it is about:
+/// one comment may stand above a loop.
+const FROM_ORDERING: usize = 14;
+
+#[test]
+fn each_ordering_has_a_comment_that_argues_it() {
+    const ORDERINGS: [&str; 5] = ["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"];
+    let mut faults = Vec::new();
+    for (path, text) in sources("src") {
+        let name = path.to_str().unwrap();
+        if ["tests", "model", "fuzz"]
+            .iter()
+            .any(|part| name.contains(part))
+        {
+            continue;
+        }
+        let lines: Vec<&str> = imports::before_tests(&text).lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let has = |ordering| line.contains(&format!("Ordering::{ordering}"));
+            let above = &lines[at.saturating_sub(FROM_ORDERING)..at];
+            if !line.trim_start().starts_with("//")
+                && ORDERINGS.into_iter().any(has)
+                && !above.iter().any(|line| line.contains("// ORDERING: "))
+            {
+                faults.push(format!("{name}:{}: {line}", at + 1));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
 /// The code of a file without its comments and documentation.
 fn code(text: &str) -> impl Iterator<Item = &str> {
     text.lines()

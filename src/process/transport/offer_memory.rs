@@ -61,6 +61,7 @@ impl OfferMemory {
 impl OfferMemory {
     pub(crate) fn overwrite_status(&self, offer: u64, word: u64) {
         let at = usize::try_from(offer).unwrap() % SLOTS;
+        // ORDERING: relaxed is enough, because no other memory depends on the word.
         self.statuses[at].store(word, std::sync::atomic::Ordering::Relaxed);
     }
 }

@@ -66,6 +66,7 @@ impl Rings {
             key: RandomState::new().build_hasher().finish(),
         };
         rings.begin(0);
+        // ORDERING: relaxed is enough, because no other process has the memory yet.
         rings.memory.words()[TAKEN].store(seal(rings.key, 0), Ordering::Relaxed);
         Ok((rings, file))
     }
@@ -156,6 +157,7 @@ impl Rings {
 impl Rings {
     /// Overwrites the word `TAKEN`, so that [`taken`](Self::taken) returns this number.
     pub(crate) fn overwrite_taken(&self, taken: u64) {
+        // ORDERING: relaxed is enough, because the test reads the word in the same thread.
         self.memory.words()[TAKEN].store(seal(self.key, taken), Ordering::Relaxed);
     }
 }

@@ -114,6 +114,7 @@ impl<W: Deref<Target = [AtomicU64]>> Next<W> {
             }
             rest = later;
         }
+        // ORDERING: `Relaxed` is enough, as for the payload.
         let expected = memory.words[memory.index(self.position) + 1].load(Ordering::Relaxed);
         if checksum.finish() == expected {
             Ok(())

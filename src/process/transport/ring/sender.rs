@@ -157,6 +157,7 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
             rest = later;
         }
         let first = memory.index(self.position);
+        // ORDERING: `Relaxed` is enough, because the store of the mark publishes the checksum.
         memory.words[first + 1].store(checksum.finish(), Ordering::Relaxed);
         // ORDERING: publishes the record. Pairs with the load in `Next::length`.
         memory.words[first].store(mask ^ payload.len() as u64, Ordering::Release);
