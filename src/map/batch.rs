@@ -1,7 +1,10 @@
 //! [`Batch`], the items of one task of a map, and [`Part`], the future of the results of a
 //! batch.
 
+use std::iter::Zip;
+use std::ops::RangeFrom;
 use std::time::Instant;
+use std::vec;
 
 use super::chunk_size::ChunkSizes;
 use super::contained_vec::ContainedVec;
@@ -217,10 +220,13 @@ impl<R: 'static> Part<R> {
     }
 }
 
+/// The results of a batch, each with the index of its item.
+pub(super) type Indexed<R> = Zip<RangeFrom<usize>, vec::IntoIter<Result<R, Error>>>;
+
 impl<R> Part<R> {
     /// Waits for the results of the batch, and returns each result with the index of
     /// its item.
-    pub(super) fn take(self) -> impl Iterator<Item = (usize, Result<R, Error>)> {
+    pub(super) fn take(self) -> Indexed<R> {
         (self.first..).zip(self.task.take())
     }
 

@@ -23,7 +23,7 @@ pub(crate) use self::measured::ChunkTimer;
 pub use self::options::MapOptions;
 pub use self::unordered::Unordered;
 
-use self::batch::batches;
+use self::batch::{Indexed, batches};
 use crate::completion_set::CompletionSet;
 use crate::error::Error;
 use crate::panic::contain_drop;
@@ -64,7 +64,7 @@ pub struct Map<'a, R> {
     drawn: usize,
     /// The results of the last batch that the map has read, without the results that `next`
     /// has already returned.
-    ready: std::vec::IntoIter<(usize, Result<R, Error>)>,
+    ready: Indexed<R>,
     /// The function that submits the next batch, or `None` if the map has no buffer, no
     /// items remain, the executor has refused a batch, or the map has given up.
     more: Option<More<'a, R>>,
@@ -119,7 +119,7 @@ impl<'a, R: 'static> Map<'a, R> {
             to_submit: 0,
             submitted: 0,
             drawn: 0,
-            ready: Vec::new().into_iter(),
+            ready: (0..).zip(Vec::new()),
             more: None,
             deadline: options
                 .timeout
@@ -177,7 +177,7 @@ impl<'a, R: 'static> Map<'a, R> {
     /// Waits for the results of a batch. A map with a buffer then submits one more batch to
     /// take the place of this batch.
     fn read(&mut self, part: Part<R>) {
-        self.ready = part.take().collect::<Vec<_>>().into_iter();
+        self.ready = part.take();
         self.to_submit += 1;
         self.refill();
     }
@@ -261,7 +261,7 @@ impl<R> Drop for Map<'_, R> {
 impl<R> fmt::Debug for Map<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Map")
-            .field("ready", &self.ready.len())
+            .field("ready", &self.ready.size_hint().0)
             .field("ahead", &self.parts.len())
             .finish_non_exhaustive()
     }

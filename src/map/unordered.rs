@@ -89,7 +89,7 @@ impl<R> Drop for Unordered<'_, R> {
 impl<R> fmt::Debug for Unordered<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unordered")
-            .field("ready", &self.map.ready.len())
+            .field("ready", &self.map.ready.size_hint().0)
             .field("ahead", &self.completion_set.len())
             .finish_non_exhaustive()
     }
