@@ -1,6 +1,7 @@
 //! [`ValueOf`]: the type of the value of a task that runs in a worker process. This file
 //! converts the worker's answer into the task's value or an error.
 
+use std::convert::Infallible;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use crate::panic::{catch, contain, named};
 use crate::process::wire::answer::{Answer, answers, run_time};
 use crate::process::wire::codec::plain::is_plain;
 use crate::process::wire::codec::{self, CodecFault};
+use crate::process::wire::frame::Kind;
 use crate::process::wire::message::FOREIGN_BYTES;
 use crate::sync::ThreadId;
 use crate::sys::stack::with_room_for;
@@ -232,19 +234,17 @@ pub(super) struct OfChunk {
 impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
     fn decode(&self, bytes: &mut Encoded, name: Option<&Arc<str>>) -> Result<Results<R>, Error> {
         let mut results = Results::with_capacity(self.items);
-        for answer in answers(&bytes.bytes) {
-            let answer = answer.map_err(|why| malformed_chunk(&why.to_string()))?;
+        for item in answers(&bytes.bytes) {
+            let (kind, item) = item.map_err(|why| malformed_chunk(&why.to_string()))?;
             if results.len() == self.items {
                 return Err(malformed_chunk("there are too many"));
             }
-            let decode = |bytes: &[u8], _: Option<&_>| decoded(codec::decode(bytes));
-            let outcome = || outcome(answer, name.cloned(), decode);
-            results.push(if is_plain::<R>() {
-                outcome()
-            } else {
-                let result = catch(outcome);
-                result.unwrap_or_else(|panic| Err(Error::Panicked(panic)))
-            });
+            // No `Answer` is made of a value, because its copies would take longer than the
+            // decoding of a short item.
+            match kind {
+                Kind::Returned => results.push(item_value(item)),
+                kind => results.push(Err(item_error(kind, item, name)?)),
+            }
         }
         if results.len() == self.items {
             Ok(results)
@@ -270,6 +270,26 @@ impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
     }
 }
 
+/// Decodes the value that the worker returned for an item.
+fn item_value<R: DeserializeOwned + 'static>(item: &[u8]) -> Result<R, Error> {
+    let decode = || decoded(codec::decode(item));
+    if is_plain::<R>() {
+        return decode();
+    }
+    catch(decode).unwrap_or_else(|panic| Err(Error::Panicked(panic)))
+}
+
+/// Returns the error of an item for which the worker returned no value. Returns `Err` if
+/// the worker's answer makes no sense.
+#[cold]
+fn item_error(kind: Kind, why: &[u8], name: Option<&Arc<str>>) -> Result<Error, Error> {
+    let answer = Answer::read(kind, why).map_err(|why| malformed_chunk(&why.to_string()))?;
+    match outcome(answer, name.cloned(), |never: Infallible, _| Ok(never)) {
+        Err(error) => Ok(error),
+        Ok(never) => match never {},
+    }
+}
+
 fn malformed_chunk(what: &str) -> Error {
     Error::other(format!(
         "the worker's answer for several items makes no sense ({what}); {FOREIGN_BYTES}"
@@ -283,7 +303,6 @@ pub(super) fn codec_error(side: Side, fault: CodecFault) -> CodecError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::wire::frame::Kind;
 
     /// Returns the payload of a chunk's answer with this number of values.
     fn answered(values: u64) -> Encoded {

@@ -23,7 +23,7 @@ pub(crate) enum Answer<B> {
 
 impl<B> Answer<B> {
     /// Reads an answer of any kind except `Returned`.
-    pub(super) fn read(kind: Kind, payload: &[u8]) -> Result<Self, ProtocolError> {
+    pub(crate) fn read(kind: Kind, payload: &[u8]) -> Result<Self, ProtocolError> {
         match kind {
             Kind::Panicked => WirePanic::read(payload).map(Self::Panicked),
             Kind::Undecodable => read_fault(payload).map(Self::Undecodable),
@@ -51,16 +51,11 @@ pub(crate) fn run_time(returned: &[u8]) -> Option<Duration> {
     Some(Duration::from_nanos(u64::from_le_bytes(*nanoseconds)))
 }
 
-/// Reads the answers for the items of a chunk from the payload of the chunk's answer.
-pub(crate) fn answers(
-    returned: &[u8],
-) -> impl Iterator<Item = Result<Answer<&[u8]>, ProtocolError>> {
+/// Returns an iterator over the answers for the items of a chunk. `returned` is the payload
+/// of the chunk's answer.
+pub(crate) fn answers(returned: &[u8]) -> Items<'_> {
     let items = returned.split_last_chunk::<RUN_TIME>();
-    let items = items.map_or(returned, |(items, _)| items);
-    Items::within(items).map(|item| match item? {
-        (Kind::Returned, value) => Ok(Answer::Returned(value)),
-        (kind, why) => Answer::read(kind, why),
-    })
+    Items::within(items.map_or(returned, |(items, _)| items))
 }
 
 /// The data of a panic that the worker sends to the parent. The panic's payload is missing,
