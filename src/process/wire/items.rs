@@ -22,6 +22,7 @@ pub(super) struct ItemWriter {
 impl ItemWriter {
     /// Begins a part, and reserves its first word. The bytes that the caller appends
     /// before it calls [`close`](Self::close) belong to the part.
+    #[inline]
     pub(super) fn begin(out: &mut Vec<u8>) -> Self {
         let at = out.len();
         out.extend_from_slice(&[0; HEAD]);
@@ -29,6 +30,7 @@ impl ItemWriter {
     }
 
     /// Writes the kind and the length of the part into the part's first word.
+    #[inline]
     pub(super) fn close(self, out: &mut [u8], kind: Kind) {
         let length = (out.len() - self.at - HEAD) as u64;
         let head = length << 8 | kind as u64;
@@ -47,10 +49,12 @@ impl ItemWriter {
 pub(crate) struct Items<'a>(&'a [u8]);
 
 impl<'a> Items<'a> {
+    #[inline]
     pub(crate) fn within(payload: &'a [u8]) -> Self {
         Self(payload)
     }
 
+    #[inline]
     fn read(&mut self) -> Result<(Kind, &'a [u8]), ProtocolError> {
         let cut_off = || ProtocolError::new("an item that is cut off");
         let (head, rest) = self.0.split_first_chunk::<HEAD>().ok_or_else(cut_off)?;
@@ -70,6 +74,7 @@ impl<'a> Items<'a> {
 impl<'a> Iterator for Items<'a> {
     type Item = Result<(Kind, &'a [u8]), ProtocolError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;

@@ -43,6 +43,10 @@ pub(super) fn deeper<T>(
     bytes: usize,
     part: impl FnOnce() -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
+    // `with_at_least` would also call `part` here, but wraps the result, which copies it.
+    if stack::has_left(bytes) {
+        return part();
+    }
     let done = stack::with_at_least(bytes, part);
     done.unwrap_or_else(|_| {
         Err(Refusal::new(

@@ -10,20 +10,7 @@ use super::depth::{deeper, needs_for};
 use super::refusal::{Refusal, USE_JSON};
 use super::scan::{ends_early, names, take, take_length, take_text};
 use super::tag;
-
-/// A shape that the writer has written: the name and the fields of a struct or variant.
-pub(super) struct Shape<'de> {
-    pub(super) name: &'de str,
-    pub(super) count: usize,
-    /// The names of the fields, each with its length in front.
-    pub(super) fields: &'de [u8],
-    /// The field names of the reading type, once the reader has found that they contain the
-    /// written names in the same order.
-    pub(super) fitting: Option<&'static [&'static str]>,
-    /// The variants of the reading type, once the reader has found that exactly one variant
-    /// has the written name.
-    pub(super) variants: Option<&'static [&'static str]>,
-}
+use super::written_shape::{Shape, split_shapes};
 
 pub(super) struct Reader<'de> {
     pub(super) rest: &'de [u8],
@@ -49,36 +36,15 @@ pub(super) struct Reader<'de> {
 }
 
 impl<'de> Reader<'de> {
-    pub(super) fn new(mut bytes: &'de [u8]) -> Result<Self, Refusal> {
-        let mut shapes = Vec::new();
-        if bytes.is_empty() {
-            bytes = &[0, tag::UNIT];
-        }
-        if take(&mut bytes, 1)? == [1] {
-            let (before, length) = bytes.split_last_chunk().ok_or_else(ends_early)?;
-            let length = usize::try_from(u64::from_ne_bytes(*length)).ok();
-            let start = length.and_then(|length| before.len().checked_sub(length));
-            let (value, mut list) = before.split_at(start.ok_or_else(ends_early)?);
-            bytes = value;
-            while !list.is_empty() {
-                let name = take_text(&mut list)?;
-                let count = take_length(&mut list)?;
-                let mut fields = list;
-                for _ in 0..count {
-                    take_text(&mut list)?;
-                }
-                fields = &fields[..fields.len() - list.len()];
-                shapes.push(Shape {
-                    name,
-                    count,
-                    fields,
-                    fitting: None,
-                    variants: None,
-                });
-            }
-        }
+    #[inline]
+    pub(super) fn new(bytes: &'de [u8]) -> Result<Self, Refusal> {
+        let (rest, shapes) = match bytes {
+            [] => (&[tag::UNIT][..], Vec::new()),
+            [1, rest @ ..] => split_shapes(rest)?,
+            [_, rest @ ..] => (rest, Vec::new()),
+        };
         Ok(Self {
-            rest: bytes,
+            rest,
             shapes,
             packed: None,
             has_failed: false,

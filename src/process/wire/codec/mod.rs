@@ -31,6 +31,7 @@ mod scan;
 mod serialize_compound;
 mod serializer;
 pub(crate) mod tag;
+mod written_shape;
 
 use std::any::type_name;
 use std::fmt;

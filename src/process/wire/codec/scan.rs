@@ -12,7 +12,19 @@ pub(super) fn take<'de>(rest: &mut &'de [u8], count: usize) -> Result<&'de [u8],
     Ok(taken)
 }
 
+#[inline]
 pub(super) fn take_length(rest: &mut &[u8]) -> Result<usize, Refusal> {
+    match rest.split_first() {
+        Some((byte, left)) if byte & 0x80 == 0 => {
+            *rest = left;
+            Ok(usize::from(*byte))
+        }
+        _ => take_long_length(rest),
+    }
+}
+
+/// Takes a length that has more than one byte, or is cut off.
+fn take_long_length(rest: &mut &[u8]) -> Result<usize, Refusal> {
     let mut length = 0;
     for shift in (0..usize::BITS).step_by(7) {
         let byte = take(rest, 1)?[0];

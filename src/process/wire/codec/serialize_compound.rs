@@ -81,15 +81,18 @@ impl<'e, 'a> Parts<'e, 'a> {
         self.writer.part(value, self.is_stack_low)
     }
 
+    #[inline]
     fn finish(self) -> Result<(), Refusal> {
-        if self.left == 0 {
-            return Ok(());
+        match self.left {
+            0 => Ok(()),
+            left => Err(self.lacks(left)),
         }
+    }
+
+    #[cold]
+    fn lacks(self, left: usize) -> Refusal {
         self.writer.has_failed = true;
-        Err(Refusal::new(format!(
-            "it has {} elements fewer than it says",
-            self.left
-        )))
+        Refusal::new(format!("it has {left} elements fewer than it says"))
     }
 }
 
@@ -104,6 +107,7 @@ macro_rules! parts {
                 self.element(value)
             }
 
+            #[inline]
             fn end(self) -> Result<(), Refusal> {
                 self.finish()
             }
@@ -122,14 +126,17 @@ impl ser::SerializeMap for Parts<'_, '_> {
     type Ok = ();
     type Error = Refusal;
 
+    #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Refusal> {
         self.element(key)
     }
 
+    #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Refusal> {
         self.element(value)
     }
 
+    #[inline]
     fn end(self) -> Result<(), Refusal> {
         self.finish()
     }

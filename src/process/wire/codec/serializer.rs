@@ -102,14 +102,17 @@ impl<'e, 'a> Serializer for &'e mut Writer<'a> {
         self.value(value)
     }
 
+    #[inline]
     fn serialize_seq(self, count: Option<usize>) -> Result<Parts<'e, 'a>, Refusal> {
         self.parts(tag::SEQ, count)
     }
 
+    #[inline]
     fn serialize_tuple(self, count: usize) -> Result<Parts<'e, 'a>, Refusal> {
         self.parts(tag::SEQ, Some(count))
     }
 
+    #[inline]
     fn serialize_tuple_struct(
         self,
         _: &'static str,
@@ -118,6 +121,7 @@ impl<'e, 'a> Serializer for &'e mut Writer<'a> {
         self.parts(tag::SEQ, Some(count))
     }
 
+    #[inline]
     fn serialize_map(self, count: Option<usize>) -> Result<Parts<'e, 'a>, Refusal> {
         let mut parts = self.parts(tag::MAP, count)?;
         // `left` counts keys and values, so a map of `n` entries has `2 * n` parts.
@@ -125,10 +129,12 @@ impl<'e, 'a> Serializer for &'e mut Writer<'a> {
         Ok(parts)
     }
 
+    #[inline]
     fn serialize_struct(self, name: &'static str, count: usize) -> Result<Fields<'e, 'a>, Refusal> {
         Ok(self.fields(tag::STRUCT, name, count))
     }
 
+    #[inline]
     fn serialize_unit_variant(
         self,
         _: &'static str,
@@ -138,6 +144,7 @@ impl<'e, 'a> Serializer for &'e mut Writer<'a> {
         self.variant(tag::UNIT_VARIANT, variant)
     }
 
+    #[inline]
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,
         _: &'static str,
@@ -149,6 +156,7 @@ impl<'e, 'a> Serializer for &'e mut Writer<'a> {
         self.value(value)
     }
 
+    #[inline]
     fn serialize_tuple_variant(
         self,
         _: &'static str,
@@ -161,6 +169,7 @@ impl<'e, 'a> Serializer for &'e mut Writer<'a> {
         Ok(Parts::new(self, count))
     }
 
+    #[inline]
     fn serialize_struct_variant(
         self,
         _: &'static str,
