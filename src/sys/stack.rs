@@ -85,10 +85,22 @@ pub(crate) fn with_room_for<R>(size: usize, f: impl FnOnce() -> R) -> R {
     if size <= SMALL {
         return f();
     }
-    let least = BESIDES.saturating_add(size.saturating_mul(COPIES_OF_CALL));
+    with_at_least_if_possible(
+        BESIDES.saturating_add(size.saturating_mul(COPIES_OF_CALL)),
+        f,
+    )
+}
+
+/// Runs `f` like [`with_at_least`]. If there is no memory for an additional segment, runs
+/// `f` on the current stack, which may be large enough all the same.
+#[inline]
+pub(crate) fn with_at_least_if_possible<R>(bytes: usize, f: impl FnOnce() -> R) -> R {
+    if has_left(bytes) {
+        return f();
+    }
     let mut f = Some(f);
     let mut run = || f.take().map(apart);
-    let ran = with_at_least(least, &mut run).ok().flatten();
+    let ran = on_another_piece(bytes, &mut run).ok().flatten();
     ran.or_else(run).expect("`f` runs once")
 }
 

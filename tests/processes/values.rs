@@ -487,6 +487,56 @@ fn turn(mut large: Megabyte) -> Megabyte {
     large
 }
 
+/// Half a megabyte in memory, of which a few bytes are encoded.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Scratch {
+    number: u32,
+    #[serde(skip, default = "zeros")]
+    _buffer: [u8; 1 << 19],
+}
+
+fn zeros() -> [u8; 1 << 19] {
+    [0; 1 << 19]
+}
+
+fn scratch(number: u32) -> Box<Scratch> {
+    Box::new(Scratch {
+        number,
+        _buffer: zeros(),
+    })
+}
+
+alone! {
+    /// The thread that waits may itself decode a value that is encoded in a few bytes. It
+    /// overflowed its stack, which ended the whole program.
+    fn a_short_answer_of_a_large_type_fits_on_the_stack_of_the_thread_that_waits() {
+        let program = || {
+            let executor = pool(1);
+            let boxed = executor.submit(scratch, 7).unwrap();
+            assert_eq!(boxed.into_result().unwrap().number, 7);
+            let none = executor.submit(|()| vec![None::<Scratch>], ()).unwrap();
+            assert_eq!(none.into_result().unwrap().len(), 1);
+            let items = executor.map_with(MapOptions::new().chunk_size(2), scratch, [1, 2]);
+            let numbers = items.unwrap().map(|item| item.unwrap().number);
+            assert_eq!(numbers.collect::<Vec<_>>(), [1, 2]);
+        };
+        // As many bytes as a thread has by default.
+        let waits = thread::Builder::new().stack_size(2 << 20).spawn(program);
+        waits.unwrap().join().unwrap();
+    }
+
+    fn a_boxed_argument_of_a_large_type_fits_on_the_stack_of_a_worker() {
+        let program = || {
+            let executor = pool(1);
+            let number = executor.submit(|boxed: Box<Scratch>| boxed.number, scratch(5));
+            assert_eq!(number.unwrap().into_result().unwrap(), 5);
+        };
+        // The stack of the thread that submits is not the pool's.
+        let submits = thread::Builder::new().stack_size(256 << 20).spawn(program);
+        submits.unwrap().join().unwrap();
+    }
+}
+
 alone! {
     /// By value on the stacks of the worker and of the parent's threads.
     fn values_of_a_megabyte_fit_on_each_stack_of_the_pool() {

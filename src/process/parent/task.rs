@@ -19,7 +19,7 @@ use crate::map::{ChunkTimer, ContainedVec};
 use crate::panic::{catch, contain, named};
 use crate::process::wire::answer::{Answer, answers, run_time};
 use crate::process::wire::codec::plain::is_plain;
-use crate::process::wire::codec::{self, CodecFault};
+use crate::process::wire::codec::{self, CodecFault, with_room_for_parts_of};
 use crate::process::wire::frame::Kind;
 use crate::process::wire::message::FOREIGN_BYTES;
 use crate::sync::ThreadId;
@@ -209,9 +209,12 @@ fn outcome<T, B>(
 
 pub(super) struct One;
 
-impl<T: DeserializeOwned> Decoder<T> for One {
+impl<T: DeserializeOwned + 'static> Decoder<T> for One {
     fn decode(&self, bytes: &mut Encoded, _name: Option<&Arc<str>>) -> Result<T, Error> {
-        decoded(codec::decode_moved(&bytes.bytes, bytes.numbers.take()))
+        let numbers = bytes.numbers.take();
+        decoded(with_room_for_parts_of::<T, _>(|| {
+            codec::decode_moved(&bytes.bytes, numbers)
+        }))
     }
 }
 
@@ -272,7 +275,7 @@ impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
 
 /// Decodes the value that the worker returned for an item.
 fn item_value<R: DeserializeOwned + 'static>(item: &[u8]) -> Result<R, Error> {
-    let decode = || decoded(codec::decode(item));
+    let decode = || decoded(with_room_for_parts_of::<R, _>(|| codec::decode(item)));
     if is_plain::<R>() {
         return decode();
     }

@@ -397,7 +397,9 @@ where
         }
     };
     let (bytes, numbers) = args;
-    let decoded = guarded(is_plain::<A>(), || codec::decode_moved(bytes, numbers));
+    let decoded = guarded(is_plain::<A>(), || {
+        codec::with_room_for_parts_of::<A, _>(|| codec::decode_moved(bytes, numbers))
+    });
     let args: A = match decoded {
         Ok(args) => args,
         Err(failed) => return fail(failed, &mut out.bytes, Kind::Undecodable),

@@ -18,6 +18,7 @@
 //! | `block` | vectors of numbers, copied as they are |
 //! | `depth` | more stack for deep values |
 //! | `plain` | the types that need no user code |
+//! | `written_shape` | the names of fields and variants, as they are read |
 //! | `refusal` | the error texts of values that cannot be written or read |
 
 mod block;
@@ -41,13 +42,26 @@ use serde::de::DeserializeOwned;
 
 use self::block::{block_of, from_numbers, into_numbers};
 use self::output::put_length;
+use self::plain::has_hidden_parts;
 use self::refusal::Refusal;
 use crate::encoded::Encoded;
 use crate::sys::numbers::Numbers;
+use crate::sys::stack;
 
 /// The size of an encoding, in bytes. If an encoding is larger, the decoder first checks
 /// that there is memory for the value.
 const LARGE: usize = 1 << 20;
+
+/// The number of bytes of stack that must be free before a value with hidden parts
+/// ([`has_hidden_parts`]) is decoded. The size of such a part is unknown until the part's
+/// `Deserialize` runs, and copies of the part are on the stack by then: up to 16 in a debug
+/// build, up to 8 in an optimized build. So there is room for a part of half a MiB, or of
+/// one MiB in a debug build.
+const NEEDED_FOR_HIDDEN_PARTS: usize = if cfg!(debug_assertions) {
+    32 << 20
+} else {
+    4 << 20
+};
 
 /// The reason why a value could not be encoded or decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,6 +170,17 @@ pub(crate) fn decode_moved<T: DeserializeOwned>(
             }
             decode(&[bytes, numbers.bytes()].concat())
         }
+    }
+}
+
+/// Calls `decode`, which decodes a `T`, with enough stack for the hidden parts of a `T`
+/// ([`has_hidden_parts`]).
+#[inline]
+pub(crate) fn with_room_for_parts_of<T: 'static, R>(decode: impl FnOnce() -> R) -> R {
+    if has_hidden_parts::<T>() {
+        stack::with_at_least_if_possible(NEEDED_FOR_HIDDEN_PARTS, decode)
+    } else {
+        decode()
     }
 }
 

@@ -1,6 +1,15 @@
-//! The types that the codec reads and writes without user code.
+//! The types that the codec reads and writes without user code, and those whose parts have
+//! unknown sizes.
 
 use std::any::TypeId;
+use std::mem::needs_drop;
+
+/// Returns `true` if a value of the type may have parts behind a `Box` or in a `Vec`, so
+/// that the size of the type says nothing about the size of these parts.
+#[inline]
+pub(super) fn has_hidden_parts<T: 'static>() -> bool {
+    needs_drop::<T>() && !is_plain::<T>()
+}
 
 /// Returns `true` if the type is one of a few common types whose `Serialize`, `Deserialize`
 /// and `Drop` run no user code.
