@@ -30,6 +30,8 @@ mod encoded;
 #[expect(dead_code, unused_imports, reason = "the codec alone uses it")]
 #[path = "../src/sys/numbers.rs"]
 mod numbers;
+#[path = "../src/report.rs"]
+mod report;
 #[expect(dead_code, reason = "the codec adds stack, and starts no thread")]
 #[path = "../src/sys/stack.rs"]
 mod stack;

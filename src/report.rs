@@ -1,7 +1,7 @@
 //! [`Report`]: the text of an error of any type, which can be sent to another process.
 
 use std::error::Error;
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
@@ -83,14 +83,14 @@ impl Report {
     }
 
     fn of(error: &dyn Error) -> Self {
-        let mut lines = vec![error.to_string()];
+        let mut lines = vec![text_of(error)];
         let mut cause = error.source();
         while let Some(error) = cause {
             if lines.len() == MOST {
                 lines.push("more causes, which the report leaves out".to_owned());
                 break;
             }
-            lines.push(error.to_string());
+            lines.push(text_of(error));
             cause = error.source();
         }
         Self { lines }
@@ -121,6 +121,16 @@ impl Report {
     /// ```
     pub fn chain(&self) -> impl Iterator<Item = &str> {
         self.lines.iter().map(String::as_str)
+    }
+}
+
+/// Returns the text of a value. Where `to_string` would panic, because the value's `Display`
+/// returns an error, returns a text that says so.
+pub(crate) fn text_of(value: impl fmt::Display) -> String {
+    let mut text = String::new();
+    match write!(text, "{value}") {
+        Ok(()) => text,
+        Err(fmt::Error) => "its error's `Display` returns an error".to_owned(),
     }
 }
 

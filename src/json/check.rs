@@ -9,6 +9,8 @@ use std::fmt::{self, Display, Write};
 
 use serde::ser::{self, Serialize, Serializer};
 
+use crate::report::text_of;
+
 /// The largest depth of a value that serde_json reads. serde_json refuses values that
 /// are nested deeper, so that its recursion does not overflow the stack.
 const MOST_LEVELS: u16 = 127;
@@ -63,7 +65,7 @@ impl std::error::Error for Refused {}
 
 impl ser::Error for Refused {
     fn custom<T: Display>(message: T) -> Self {
-        Self(message.to_string())
+        Self(text_of(message))
     }
 }
 

@@ -31,7 +31,10 @@ use self::check::Check;
 /// as the variant that is marked `other`, if there is one. For an `untagged` enum, serde
 /// takes the first variant that fits: `B(7)` of `enum { A(u32), B(u64) }` arrives as
 /// `A(7)`. To prevent this, give the variants different fields, or the enum a `tag`. In an
-/// `untagged` enum, a variant that contains an `i128` or `u128` never fits.
+/// `untagged` enum, a variant that contains an `i128` or `u128` never fits. The names in a
+/// field with `#[serde(flatten)]` do not say which field they belong to. So two such maps
+/// arrive as two copies of all entries, and a `None` arrives as a `Some` if all fields of
+/// its type may be missing.
 ///
 /// The wrapper needs the feature `json`. In a thread pool the wrapper has no effect,
 /// because the values are not encoded. A human-readable format (serde's

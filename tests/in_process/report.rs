@@ -90,3 +90,17 @@ fn a_chain_without_an_end_is_cut_off_with_a_remark() {
     );
     assert_eq!(chain, ["again"; 128]);
 }
+
+#[test]
+fn an_error_whose_text_cannot_be_written_becomes_a_report_all_the_same() {
+    #[derive(Debug)]
+    struct Unsaid;
+    impl fmt::Display for Unsaid {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            Err(fmt::Error)
+        }
+    }
+    impl Error for Unsaid {}
+    let report = Report::from(Unsaid);
+    assert_eq!(report.message(), "its error's `Display` returns an error");
+}

@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[(&str, u8)] = &[
     ("sys", 0),
     ("state", 0),
-    ("json", 0),
     ("report", 0),
     ("submit", 0),
     ("timing", 0),
     ("worker", 0),
+    ("json", 1),
     ("sync", 1),
     ("encoded", 1),
     ("panic", 2),

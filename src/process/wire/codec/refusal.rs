@@ -5,7 +5,10 @@
 
 use std::fmt::{self, Display};
 
-use serde::{de, ser};
+use serde::de::{self, Expected, Unexpected};
+use serde::ser;
+
+use crate::report::text_of;
 
 /// The advice in the error for a value that the codec's format does not support.
 pub(super) const USE_JSON: &str =
@@ -32,13 +35,25 @@ impl Refusal {
 
 impl ser::Error for Refusal {
     fn custom<T: Display>(message: T) -> Self {
-        Self::new(message.to_string())
+        Self::new(text_of(message))
     }
 }
 
 impl de::Error for Refusal {
     fn custom<T: Display>(message: T) -> Self {
-        Self::new(message.to_string())
+        Self::new(text_of(message))
+    }
+
+    /// Adds advice if the `Deserialize` of a struct can read its fields only by their names,
+    /// or only by position.
+    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let text = text_of(format_args!(
+            "invalid type: {unexpected}, expected {expected}"
+        ));
+        Self::new(match unexpected {
+            Unexpected::Seq | Unexpected::Map => format!("{text}; {USE_JSON}"),
+            _ => text,
+        })
     }
 }
 

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::DeserializeOwned;
+use serde::de::{self, DeserializeOwned, Visitor};
+use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::codec::{CodecFault, decode, encode, tag};
@@ -801,4 +802,68 @@ impl Serialize for Fails {
 fn a_display_that_fails_is_an_error() {
     let fault = bytes_of(&vec![Fails]).unwrap_err();
     assert_eq!(fault.reason, "its `Display` returns an error");
+}
+
+/// An error of a `Serialize` or `Deserialize`, made from a text that cannot be written.
+#[derive(Debug)]
+struct Unsaid;
+
+impl Serialize for Unsaid {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom(Fails))
+    }
+}
+
+impl<'de> Deserialize<'de> for Unsaid {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(de::Error::custom(Fails))
+    }
+}
+
+#[test]
+fn an_error_whose_text_cannot_be_written_is_an_error_and_no_panic() {
+    let why = "its error's `Display` returns an error";
+    assert_eq!(bytes_of(&Unsaid).unwrap_err().reason, why);
+    let bytes = bytes_of(&7_u8).unwrap();
+    assert_eq!(decode::<Unsaid>(&bytes).unwrap_err().reason, why);
+    #[cfg(feature = "json")]
+    assert_eq!(bytes_of(&crate::json::Json(Unsaid)).unwrap_err().reason, why);
+}
+
+/// Its `Deserialize` reads fields by their names only, which a reader of this format does
+/// not offer. `Json` does.
+#[derive(Debug)]
+struct ByName;
+
+impl Serialize for ByName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("ByName", 1)?;
+        fields.serialize_field("a", &1_u8)?;
+        fields.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for ByName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = ByName;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of fields")
+            }
+            fn visit_map<M: de::MapAccess<'de>>(self, mut map: M) -> Result<ByName, M::Error> {
+                while map.next_entry::<String, u8>()?.is_some() {}
+                Ok(ByName)
+            }
+        }
+        deserializer.deserialize_struct("ByName", &["a"], Names)
+    }
+}
+
+#[test]
+fn a_struct_that_is_read_by_name_only_is_advised_to_use_json() {
+    let bytes = bytes_of(&ByName).unwrap();
+    let fault = decode::<ByName>(&bytes).unwrap_err();
+    assert!(fault.reason.contains("invalid type: sequence"), "{fault}");
+    assert!(fault.reason.contains("wrap the value in `Json`"), "{fault}");
 }
