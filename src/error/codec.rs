@@ -15,6 +15,8 @@ struct Parts {
     side: Side,
     type_name: String,
     reason: String,
+    /// `true` if the value itself is fine, but there was no memory for it.
+    is_shortage: bool,
 }
 
 /// The process in which a value was encoded or decoded.
@@ -33,7 +35,22 @@ impl CodecError {
             side,
             type_name: type_name.into(),
             reason: reason.into(),
+            is_shortage: false,
         }))
+    }
+
+    /// Creates the error of a value for which there was no memory.
+    pub(crate) fn shortage(side: Side, type_name: String, reason: String) -> Self {
+        Self(Arc::new(Parts {
+            side,
+            type_name,
+            reason,
+            is_shortage: true,
+        }))
+    }
+
+    pub(super) fn is_shortage(&self) -> bool {
+        self.0.is_shortage
     }
 
     /// Returns the process in which the value could not be encoded or decoded.

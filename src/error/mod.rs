@@ -268,10 +268,14 @@ impl fmt::Display for Error {
             ),
             Self::Decode(error) => write!(
                 f,
-                "a value of the type {} could not be decoded {}: {}; its `Deserialize` must read what its `Serialize` wrote",
+                "a value of the type {} could not be decoded {}: {}; {}",
                 error.type_name(),
                 error.side(),
-                error.reason()
+                error.reason(),
+                match error.is_shortage() {
+                    true => "free memory, or send the value in parts",
+                    false => "its `Deserialize` must read what its `Serialize` wrote",
+                }
             ),
             Self::WouldDeadlock => f.write_str(
                 "the wait would never end, since what it waits for waits for this very thread; \

@@ -230,3 +230,15 @@ fn each_message_says_what_happened_and_what_to_do() {
         assert!(text.contains(what) && text.contains(to_do), "{text}");
     }
 }
+
+/// The type is not to blame for a shortage of memory.
+#[test]
+fn a_value_for_which_there_was_no_memory_is_not_said_to_be_read_wrongly() {
+    let why = "there is no memory for its 9 bytes".to_owned();
+    let error = CodecError::shortage(Side::Parent, "String".to_owned(), why);
+    assert_eq!(
+        Error::Decode(error).to_string(),
+        "a value of the type String could not be decoded here: there is no memory for its 9 \
+         bytes; free memory, or send the value in parts"
+    );
+}

@@ -190,11 +190,13 @@ alone! {
             assert_goes_on(&executor);
         };
         // Neither for its bytes, or for these but not for the value as well.
-        for more in [40 << 20, 150 << 20] {
+        for (more, what) in [(40 << 20, "in this process"), (150 << 20, "free memory")] {
             limit(more);
             let text = executor.submit(|size: usize| "x".repeat(size), 100 << 20).unwrap();
             let error = error(&text);
             setrlimit(Resource::As, before).unwrap();
+            assert!(error.to_string().contains(what), "{error}");
+            assert!(!error.to_string().contains("must read what"), "{error}");
             fails(error);
         }
         // The bytes of a vector become the value.

@@ -300,7 +300,11 @@ fn malformed_chunk(what: &str) -> Error {
 }
 
 pub(super) fn codec_error(side: Side, fault: CodecFault) -> CodecError {
-    CodecError::new(side, fault.type_name, fault.reason)
+    let new = match fault.is_shortage {
+        true => CodecError::shortage,
+        false => CodecError::new,
+    };
+    new(side, fault.type_name, fault.reason)
 }
 
 #[cfg(test)]

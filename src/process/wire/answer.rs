@@ -142,10 +142,14 @@ impl InitializeFailure {
 
 /// Appends a fault as the payload of an answer of the kind `Undecodable` or `Unencodable`.
 pub(super) fn write_fault(fault: &CodecFault, out: &mut Vec<u8>) {
-    append_payload(out, &(&fault.type_name, &fault.reason));
+    append_payload(out, &(&fault.type_name, &fault.reason, fault.is_shortage));
 }
 
 fn read_fault(payload: &[u8]) -> Result<CodecFault, ProtocolError> {
-    let (type_name, reason) = read("fault", payload)?;
-    Ok(CodecFault { type_name, reason })
+    let (type_name, reason, is_shortage) = read("fault", payload)?;
+    Ok(CodecFault {
+        type_name,
+        reason,
+        is_shortage,
+    })
 }

@@ -128,7 +128,7 @@ impl Part {
             // A failed allocation becomes an error, and does not abort the program. So if
             // an answer is too large for the parent's memory, the parent kills the worker,
             // and only the answer's task fails.
-            return Err(ProtocolError::new(format!(
+            return Err(ProtocolError::shortage(format!(
                 "a frame of {} bytes, for which there is no memory",
                 self.wanted
             )));

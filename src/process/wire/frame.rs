@@ -160,17 +160,36 @@ impl Header {
 /// After such an error the parent kills the worker, and a worker ends itself. A malformed
 /// item in a chunk's answer (`items.rs`) only makes the task of the chunk fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ProtocolError(String);
+pub(crate) struct ProtocolError {
+    what: String,
+    is_shortage: bool,
+}
 
 impl ProtocolError {
     pub(crate) fn new(what: impl Into<String>) -> Self {
-        Self(what.into())
+        Self {
+            what: what.into(),
+            is_shortage: false,
+        }
+    }
+
+    /// Creates the error for a frame for which this process has no memory.
+    pub(super) fn shortage(what: String) -> Self {
+        Self {
+            what,
+            is_shortage: true,
+        }
+    }
+
+    /// Returns `true` if the bytes may be fine, but this process has no memory for them.
+    pub(crate) fn is_shortage(&self) -> bool {
+        self.is_shortage
     }
 }
 
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.what)
     }
 }
 

@@ -50,6 +50,7 @@ fn fault(input: &mut Input<'_>) -> CodecFault {
     CodecFault {
         type_name: text(input),
         reason: text(input),
+        is_shortage: input.byte() % 2 == 1,
     }
 }
 

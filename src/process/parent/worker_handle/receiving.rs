@@ -10,7 +10,7 @@ use super::super::worker_timeouts::SILENCE_LIMIT;
 use super::{WorkerHandle, WorkerState};
 use crate::error::StartStage;
 use crate::process::transport::{SCRIBBLED, Watch};
-use crate::process::wire::frame::{HEADER, Kind, holds};
+use crate::process::wire::frame::{HEADER, Kind, ProtocolError, holds};
 use crate::process::wire::message::{FOREIGN_BYTES, LONGEST_HOST, Reply};
 use crate::sys::spin::is_elsewhere;
 
@@ -76,19 +76,18 @@ impl WorkerHandle {
         budget: &mut usize,
         may_begin: &dyn Fn(u64) -> bool,
     ) -> Result<Option<Reply>, String> {
-        let nonsense = |what| format!("it sent nonsense ({what}); {FOREIGN_BYTES}");
         loop {
             if self.is_malformed {
                 return Ok(None);
             }
-            if let Some(frame) = self.inbox.next().map_err(nonsense)? {
+            if let Some(frame) = self.inbox.next().map_err(explain)? {
                 let length = frame.payload.len();
                 if let Err(what) = self.check_expected(frame.kind, frame.task, length, may_begin) {
                     let numbers = frame.payload.slice_from(frame.payload.bytes.len());
                     self.refused = [&self.inbox.head()[..], &frame.payload.bytes, numbers].concat();
                     return Err(what);
                 }
-                return Reply::of(frame).map(Some).map_err(nonsense);
+                return Reply::of(frame).map(Some).map_err(explain);
             }
             // The header is checked before the payload has arrived, because a wrong header
             // may announce a payload that never arrives.
@@ -103,8 +102,7 @@ impl WorkerHandle {
                 return Ok(None);
             }
             let spare_buffer = self.inbox.spare_buffer();
-            // The error names this process, because it is this process that lacks memory.
-            let spare_buffer = spare_buffer.map_err(|what| format!("{what} in this process"))?;
+            let spare_buffer = spare_buffer.map_err(explain)?;
             let size = spare_buffer.len();
             match self.end.receive_now(spare_buffer) {
                 Ok(0) => self.on_eof(),
@@ -352,5 +350,15 @@ impl WorkerHandle {
             *checks = Checks::from(Instant::now());
         }
         self.set_deadline_in(SILENCE_LIMIT);
+    }
+}
+
+/// Returns the reason why the pool kills a worker whose bytes it cannot read. If this
+/// process lacks memory for them, the worker and its task are not to blame.
+fn explain(error: ProtocolError) -> String {
+    if error.is_shortage() {
+        format!("{error} in this process")
+    } else {
+        format!("it sent nonsense ({error}); {FOREIGN_BYTES}")
     }
 }

@@ -70,6 +70,8 @@ pub(crate) struct CodecFault {
     /// The text of the error that the value's `Serialize` or `Deserialize`, or the codec,
     /// has returned.
     pub(crate) reason: String,
+    /// `true` if the bytes may be fine, but there was no memory for the value.
+    pub(crate) is_shortage: bool,
 }
 
 impl CodecFault {
@@ -77,6 +79,7 @@ impl CodecFault {
         Self {
             type_name: type_name::<T>().to_owned(),
             reason: refusal.into_reason(),
+            is_shortage: false,
         }
     }
 }
@@ -205,8 +208,11 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecFault>
 }
 
 fn no_memory<T>(bytes: usize) -> CodecFault {
-    let why = format!("there is no memory for its {bytes} bytes");
-    CodecFault::new::<T>(Refusal::new(why))
+    CodecFault {
+        type_name: type_name::<T>().to_owned(),
+        reason: format!("there is no memory for its {bytes} bytes"),
+        is_shortage: true,
+    }
 }
 
 fn is_memory_for(bytes: usize) -> bool {

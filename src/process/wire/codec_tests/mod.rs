@@ -827,7 +827,10 @@ fn an_error_whose_text_cannot_be_written_is_an_error_and_no_panic() {
     let bytes = bytes_of(&7_u8).unwrap();
     assert_eq!(decode::<Unsaid>(&bytes).unwrap_err().reason, why);
     #[cfg(feature = "json")]
-    assert_eq!(bytes_of(&crate::json::Json(Unsaid)).unwrap_err().reason, why);
+    assert_eq!(
+        bytes_of(&crate::json::Json(Unsaid)).unwrap_err().reason,
+        why
+    );
 }
 
 /// Its `Deserialize` reads fields by their names only, which a reader of this format does
