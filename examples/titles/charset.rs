@@ -105,13 +105,14 @@ fn from_content(content: &str) -> Option<&'static Encoding> {
             .strip_prefix('=')
     })?;
     let value = value.trim_ascii_start();
-    let label = match value.strip_prefix(['"', '\'']) {
-        Some(quoted) => quoted.split(['"', '\'']).next(),
-        None => value
+    let label = match value.chars().next()? {
+        // Without the second quote, it names none.
+        quote @ ('"' | '\'') => value[1..].split_once(quote)?.0,
+        _ => value
             .split(|c: char| c == ';' || c.is_ascii_whitespace())
-            .next(),
+            .next()?,
     };
-    Encoding::for_label(label?.as_bytes())
+    Encoding::for_label(label.as_bytes())
 }
 
 /// Reads bytes in some charset as UTF-8.

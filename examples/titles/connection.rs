@@ -1,12 +1,13 @@
 //! One request and its response, without following redirects.
 
+use std::env;
 use std::io;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::percent_decode_str;
-use ureq::http::{Response, header};
+use ureq::http::{Response, Uri, header};
 // What ureq may change in any version. There is no other way to hear of a reset.
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{
@@ -15,20 +16,51 @@ use ureq::unversioned::transport::{
 use ureq::{Agent, Body, Error, Proxy};
 use url::{Host, Url};
 
+/// The variables that ureq reads, of which the first that is set names the proxy.
+const VARIABLES: [&str; 6] = [
+    "ALL_PROXY",
+    "all_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+];
+
+/// The proxy for an address, if the environment names one. A name that makes no sense is an error:
+/// ureq would pass over it, and go around the proxy.
+pub(crate) fn proxy(url: &Url) -> Result<Option<Proxy>, String> {
+    if is_loopback(url) {
+        return Ok(None);
+    }
+    for variable in VARIABLES {
+        let value = env::var_os(variable).unwrap_or_default();
+        if value.is_empty() {
+            continue;
+        }
+        let made = value.to_str().ok_or("not UTF-8".to_owned());
+        let made = made.and_then(|value| Proxy::new(value).map_err(|error| error.to_string()));
+        if let Err(why) = made {
+            return Err(format!("the proxy in {variable} cannot be used: {why}"));
+        }
+    }
+    let address: Result<Uri, _> = url.as_str().parse();
+    let is_left_out = |proxy: &Proxy| address.is_ok_and(|address| proxy.is_no_proxy(&address));
+    Ok(Proxy::try_from_env().filter(|proxy| !is_left_out(proxy)))
+}
+
 /// Asks for the page, and waits for the head of the response.
-pub(crate) fn get(url: &Url, timeout: Duration) -> Result<Response<Body>, Error> {
-    let proxy = if is_loopback(url) {
-        None
-    } else {
-        Proxy::try_from_env()
-    };
+pub(crate) fn get(
+    url: &Url,
+    timeout: Duration,
+    proxy: Option<&Proxy>,
+) -> Result<Response<Body>, Error> {
     let config = Agent::config_builder()
         .timeout_global(Some(timeout))
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .max_idle_connections(0)
-        .proxy(proxy)
+        .proxy(proxy.cloned())
         .user_agent(concat!(
             "concurrent-futures-titles/",
             env!("CARGO_PKG_VERSION")

@@ -8,13 +8,14 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use concurrent_futures::{PoolKind, current_worker};
+use percent_encoding::{AsciiSet, percent_encode};
 use serde::{Deserialize, Serialize};
 use ureq::Body;
 use ureq::http::{Response, StatusCode, header};
 use url::Url;
 
 use crate::body::unpacked;
-use crate::connection::{get, has_credentials};
+use crate::connection::{get, has_credentials, proxy};
 use crate::content_type::ContentType;
 use crate::explain::explain;
 use crate::page::{self, MAX_BYTES, Trouble};
@@ -60,7 +61,14 @@ fn fetch(request: &Request, start: Instant) -> Result<Option<String>, String> {
     let mut redirects = 0;
     let response = loop {
         let left = request.timeout.saturating_sub(start.elapsed());
-        let response = get(&url, left).map_err(explain)?;
+        let proxy = proxy(&url)?;
+        let response = get(&url, left, proxy.as_ref()).map_err(|error| match proxy {
+            None => explain(error),
+            Some(proxy) => {
+                let (host, port) = (proxy.host(), proxy.port());
+                format!("{} (through the proxy {host}:{port})", explain(error))
+            }
+        })?;
         match redirect(&url, &response)? {
             None => break response,
             Some(_) if redirects == MAX_REDIRECTS => {
@@ -107,6 +115,9 @@ fn parse(address: &str) -> Result<Url, String> {
     let address = address.trim();
     if address.is_empty() {
         return Err("the address is empty".to_owned());
+    }
+    if address.contains(char::REPLACEMENT_CHARACTER) {
+        return Err("the address has bytes that are not UTF-8".to_owned());
     }
     let url = Url::parse(address);
     let scheme_missing = match &url {
@@ -156,7 +167,12 @@ fn redirect(from: &Url, response: &Response<Body>) -> Result<Option<Url>, String
     let Some(location) = location else {
         return Ok(None);
     };
-    let location = String::from_utf8_lossy(location.as_bytes());
+    let location = location.as_bytes();
+    // Bytes of an older charset stay the bytes that they are, as browsers send them.
+    let location = std::str::from_utf8(location).map_or_else(
+        |_| percent_encode(location, &AsciiSet::EMPTY).into(),
+        Cow::from,
+    );
     match from.join(&location) {
         Ok(url) if is_web(&url) => Ok(Some(with_credentials(url, from))),
         Ok(url) => Err(format!(

@@ -69,26 +69,24 @@ const WELL_KNOWN: [&str; 5] = [
 type Work<E> = <E as Executor>::Future<Page>;
 
 /// Fetches all addresses. Nothing in it depends on which pool the executor is.
-fn titles<E: Executor>(
-    executor: E,
-    addresses: &[String],
-    options: &Options,
-) -> Result<Vec<Row>, Error> {
+fn titles<E: Executor>(executor: E, addresses: &[String], options: &Options) -> Vec<Row> {
     let bar = progress_bar(addresses.len(), options);
     let start = Instant::now();
     let (count, pool) = (addresses.len(), options.pool.name());
     say(options, &format!("Starting {count} downloads on {pool}\n"));
 
-    let mut works: Vec<(&String, Work<E>)> = Vec::new();
+    let mut works: Vec<(&String, Result<Work<E>, Error>)> = Vec::new();
     for address in addresses {
         let request = Request {
             address: address.clone(),
             timeout: options.timeout,
             trace: options.trace,
         };
-        let work: Work<E> = executor.submit(get_title, request)?; // starts now
-        let bar = bar.clone();
-        work.add_done_callback(move |_| bar.inc(1));
+        let work = executor.submit(get_title, request); // starts now
+        if let Ok(work) = &work {
+            let bar = bar.clone();
+            work.add_done_callback(move |_| bar.inc(1));
+        }
         works.push((address, work));
     }
     bar.suspend(|| say(options, "Waiting for downloads...\n"));
@@ -97,12 +95,18 @@ fn titles<E: Executor>(
     bar.finish_and_clear();
     complain_of_launchers(&executor.stats());
     let taken = start.elapsed().as_secs_f64();
-    let pages = works.iter().filter_map(|(_, work)| work.result().ok());
+    let pages = works.iter().filter_map(|(_, work)| page(work).ok());
     let one_by_one = pages.map(|page| page.took).sum::<Duration>().as_secs_f64();
     let done = format!("Done in {taken:.2} s (one after the other: {one_by_one:.2} s)\n");
     say(options, &done);
-    let row = |(address, work): &(&String, Work<E>)| Row::new(address, work.result());
-    Ok(works.iter().map(row).collect())
+    let rows = works.iter();
+    rows.map(|(address, work)| Row::new(address, page(work)))
+        .collect()
+}
+
+/// The page, or the error of its call. A pool that has broken takes no more calls.
+fn page<F: Future<Output = Page>>(work: &Result<F, Error>) -> Result<&Page, Error> {
+    work.as_ref().map_err(Error::clone)?.result()
 }
 
 fn main() -> ExitCode {
@@ -155,7 +159,7 @@ fn run_on_ranks(_options: &Options) -> Result<bool, Error> {
 
 fn run_on<E: Executor>(executor: E, options: &Options) -> Result<bool, Error> {
     let addresses = addresses(&options.pages);
-    let rows = titles(executor, &addresses, options)?;
+    let rows = titles(executor, &addresses, options);
     print(&if options.json {
         report::json(&rows)
     } else {

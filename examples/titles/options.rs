@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::Duration;
 
+use encoding_rs::UTF_8;
 use lexopt::Arg::{Long, Short, Value};
 use lexopt::{Parser, ValueExt};
 
@@ -35,6 +36,9 @@ Options:
 
 Pages are read as browsers read them, but without cookies and scripts; a meta refresh is not followed,
 XHTML is read as HTML, and of the compressions there is only gzip.
+
+The first of ALL_PROXY, HTTPS_PROXY and HTTP_PROXY (also in small letters) that is set names the proxy
+for all addresses but this machine's own and those that NO_PROXY names.
 
 Exit status: 0 if all went well (no title is well), 1 if an address failed, 2 for wrong usage.
 ";
@@ -188,10 +192,10 @@ fn read(file: &OsStr) -> Result<Vec<u8>, String> {
     read.map_err(|error| format!("cannot read {}: {error}", Path::new(file).display()))
 }
 
-/// The addresses in a file.
+/// The addresses in a file of UTF-8, or of UTF-16 with a byte order mark.
 fn listed(bytes: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(bytes);
-    let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+    let (text, ..) = UTF_8.decode(bytes);
+    let lines = text.lines().map(str::trim);
     lines
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .map(str::to_owned)

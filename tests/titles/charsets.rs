@@ -92,6 +92,11 @@ fn then_a_meta_element() {
         page.extend(b"<title>\x93\xfa\x96{</title>");
         title_is(&page, "日本");
     }
+    // A quote without a second one, or with the other kind, names no charset.
+    for content in ["'charset=\"shift_jis'", "\"charset='shift_jis\""] {
+        let page = format!("<meta content={content} http-equiv=Content-Type><title>é</title>");
+        title_is(page.as_bytes(), "é");
+    }
     title_is(
         b"<meta charset=iso-2022-jp><title>\x1b$BF|K\\\x1b(B</title>",
         "日本",

@@ -141,6 +141,32 @@ fn addresses_from_a_file() {
     assert_eq!(run.code(), Some(1));
 }
 
+/// Some programs save text so.
+#[test]
+fn addresses_from_a_file_of_utf_16() {
+    let little = "\u{feff}one\r\ntwo\r\n".encode_utf16();
+    let big = little
+        .clone()
+        .flat_map(u16::to_be_bytes)
+        .collect::<Vec<_>>();
+    let little = little.flat_map(u16::to_le_bytes).collect::<Vec<_>>();
+    for bytes in [little, big] {
+        let file = File::new("utf-16", &bytes);
+        assert_eq!(addresses(&titles(["--from", file.path()])), ["one", "two"]);
+    }
+}
+
+/// Another page would be asked for.
+#[test]
+fn an_address_with_bytes_that_are_not_utf_8_is_not_asked_for() {
+    let server = Server::of(html("<title>another</title>"));
+    let mut list = server.url("/caf").into_bytes();
+    list.push(0xe9);
+    let run = start_with_input(&mut command(["--from", "-"]), &list).finish();
+    let said = "error: the address has bytes that are not UTF-8";
+    assert!(run.pages()[0].ends_with(said), "{run:?}");
+}
+
 #[test]
 fn addresses_from_standard_input() {
     let run = start_with_input(&mut command(["--from", "-"]), LIST).finish();

@@ -12,6 +12,23 @@ use crate::server::{Server, html, redirect, response, said, said_of, said_of_eac
 
 const PAGE: &str = "<title>here</title>";
 
+/// As browsers send them: the bytes of the address, in whatever charset it is.
+#[test]
+fn a_redirect_to_bytes_that_are_not_utf_8_asks_for_these_bytes() {
+    let server = Server::start(|path, connection| {
+        connection.write_all(&match path {
+            "/" => {
+                let mut to = b"HTTP/1.1 302 Found\r\nLocation: /caf\xe9?q=\xfc\r\n".to_vec();
+                to.extend(b"Content-Length: 0\r\n\r\n");
+                to
+            }
+            "/caf%E9?q=%FC" => html(PAGE),
+            path => panic!("no page asks for {path}"),
+        })
+    });
+    assert_eq!(said(&titles([server.url("/")])), "here");
+}
+
 #[test]
 fn redirects_are_followed() {
     let server = Server::start(|path, connection| {
@@ -497,6 +514,28 @@ fn proxies_are_not_used_for_loopback() {
         }
         assert_eq!(said(&start(&mut command).finish()), "here", "{address}");
     }
+}
+
+/// ureq would pass over it, and ask the server itself.
+#[test]
+fn a_proxy_that_cannot_be_used_is_an_error() {
+    for value in ["nonsense://x", "http://127.0.0.1:1 "] {
+        let mut command = command(["http://far-away.invalid/"]);
+        command.env("http_proxy", value);
+        let said = said(&start(&mut command).finish());
+        let begin = "error: the proxy in http_proxy cannot be used: ";
+        assert!(said.starts_with(begin), "{said}");
+    }
+}
+
+#[test]
+fn an_error_behind_a_proxy_names_the_proxy() {
+    let mut command = command(["http://far-away.invalid/"]);
+    command.env("http_proxy", "http://127.0.0.1:1");
+    assert_eq!(
+        said(&start(&mut command).finish()),
+        "error: connection refused (through the proxy 127.0.0.1:1)"
+    );
 }
 
 #[test]

@@ -172,15 +172,26 @@ fn a_launcher_that_is_not_there_is_named_by_an_error() {
             option,
         ]);
         assert_eq!(run.code(), Some(1), "{run:?}");
-        // The pool may break while pages are still being submitted: then there are no lines about
-        // them, but one about the pool.
-        let said = match run.stderr.is_empty() {
-            true => &run.stdout,
-            false => &run.stderr,
-        };
-        assert!(said.contains("`/no/such/command`"), "{run:?}");
+        assert!(run.stdout.contains("`/no/such/command`"), "{run:?}");
         assert!(!run.stdout.contains("Chips"), "{run:?}");
     }
+}
+
+/// The pool breaks while pages are still being submitted.
+#[test]
+fn each_address_has_its_line_although_the_pool_breaks() {
+    let list = "http://127.0.0.1:9/\n".repeat(20_000);
+    let file = File::new("many", list.as_bytes());
+    let options = [
+        "--pool=processes",
+        "--launcher=false",
+        "--from",
+        file.path(),
+    ];
+    let run = titles(options);
+    assert_eq!(run.code(), Some(1), "{}", run.stderr);
+    assert_eq!(run.pages().len(), 20_000);
+    assert!(run.pages().iter().all(|line| line.contains("  error: ")));
 }
 
 #[test]
