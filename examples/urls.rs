@@ -15,10 +15,12 @@ fn status(url: String) -> Result<u16, Report> {
 }
 
 fn main() -> Result<(), Error> {
-    let executor = ThreadPoolExecutor::new()?;
+    let urls: Vec<String> = std::env::args().skip(1).collect();
+    // A thread for each, so that none waits for another's answer.
+    let executor = ThreadPoolExecutor::with_max_workers(urls.len().max(1))?;
     let begin = Instant::now();
     let mut work = Vec::new();
-    for url in std::env::args().skip(1) {
+    for url in urls {
         // The key tells which answer is the answer to which question.
         work.push((url.clone(), executor.submit(status, url)?));
     }
