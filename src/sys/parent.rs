@@ -2,7 +2,7 @@
 //! parent process still exists.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::MetadataExt;
@@ -139,10 +139,18 @@ fn runs_our_program(number: u32) -> io::Result<bool> {
 /// Returns the number under which `/proc` shows the parent process. This number may differ
 /// from the parent's pid if `/proc` shows another PID namespace than that of this process.
 fn number_of_parent() -> io::Result<u32> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-    let number = line.and_then(|number| number.trim().parse().ok());
-    number.ok_or_else(|| io::ErrorKind::NotFound.into())
+    // The kernel makes this file in half the time of `status`. 512 bytes hold all of it.
+    let mut stat = [0; 512];
+    let count = fs::File::open("/proc/self/stat")?.read(&mut stat)?;
+    parent_in(&stat[..count]).ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Returns the parent's number in the content of a file `/proc/PID/stat`: the second field
+/// behind the program's name, which stands in parentheses and may itself contain any bytes.
+fn parent_in(stat: &[u8]) -> Option<u32> {
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let fields = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
+    fields.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 #[derive(Debug)]
@@ -259,6 +267,18 @@ mod tests {
         assert!(runs_our_program(0).is_err());
         assert!(runs_our_program(u32::MAX).is_err());
         assert_eq!(number_of_parent().unwrap(), parent_pid());
+    }
+
+    #[test]
+    fn the_parents_number_stands_behind_a_name_of_any_bytes() {
+        for (stat, number) in [
+            (&b"12 (cat) S 34 12 5"[..], Some(34)),
+            (b"12 (a) S 99 (\xff) b) S 34 12 5", Some(34)),
+            (b"12 (cat) S", None),
+            (b"12", None),
+        ] {
+            assert_eq!(parent_in(stat), number);
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! Before it queues the task, the submitting thread checks that the pool is open, that the
 //! function is part of the main program, and that the arguments can be encoded.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, mpsc};
 use std::thread;
 
 use crossbeam_channel::unbounded;
@@ -182,17 +182,22 @@ impl Pool {
             let thread = thread.stack_size(stack).spawn(life);
             thread.map_err(Error::spawn)
         };
+        // The supervisor starts first, because the pool's first task waits until the
+        // supervisor has started a worker. If the collector cannot be started, this method
+        // drops `is_complete`, so the supervisor's thread ends.
+        let (is_complete, wait_for_collector) = mpsc::channel();
         let pool = Arc::clone(self);
-        let collector = start(
-            "collector",
-            collector::stack(),
-            Box::new(move || collector::main(pool, &events)),
-        )?;
-        let pool = Arc::clone(self);
-        // If the supervisor's thread cannot be started, this method drops the sender of the
-        // channel, so the collector ends.
-        let life = Box::new(move || supervisor::main(&pool));
+        let life = Box::new(move || {
+            if wait_for_collector.recv().is_ok() {
+                supervisor::main(&pool);
+            }
+        });
         let supervisor = start("supervisor", supervisor::STACK, life)?;
+        let pool = Arc::clone(self);
+        let life = Box::new(move || collector::main(pool, &events));
+        let collector = start("collector", collector::stack(), life)?;
+        // The send cannot fail, because the supervisor's thread waits for it.
+        let _ = is_complete.send(());
         state.collector = Some(sender);
         state.threads = Threads::Up;
         self.threads.lock().extend([collector, supervisor]);
