@@ -4,9 +4,8 @@
 //! [`catch`] runs a task's function, or other code of the user whose panic becomes an
 //! error. [`contain`] and [`contain_drop`] run callbacks, a user's `Drop`, and other code
 //! whose panic is discarded. All three functions catch panics, so that a panic does not end
-//! the worker. Only the panic hook knows the location of a panic. [`watch_panics`]
-//! therefore installs a hook, which records the location and then calls the program's own
-//! hook.
+//! the worker. Only the panic hook knows the location of a panic, so [`watch_panics`]
+//! installs a hook, which records the location and calls the program's own hook.
 //!
 //! # Finding the note of a panic
 //!
@@ -29,6 +28,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 
 use crate::sync::Mutex;
+use crate::sys::stack::is_growing;
 use crate::worker::current_worker;
 
 /// A caught panic, for example of a task: its message, location and worker.
@@ -423,8 +423,7 @@ fn forget_notes(before: usize) {
     let _ = NOTES.try_with(|notes| notes.borrow_mut().truncate(before));
 }
 
-/// The largest number of notes that one [`catch`] keeps. A limit is necessary, because a
-/// task may catch any number of panics itself.
+/// The largest number of notes that one [`catch`] keeps: a task may catch many panics.
 const MOST_NOTES: usize = 32;
 
 thread_local! {
@@ -433,8 +432,7 @@ thread_local! {
     /// `true` while `TASK` has a name. A task that runs inside another one reads this flag,
     /// because a read of `TASK` takes several times as long.
     static HAS_NAME: Cell<bool> = const { Cell::new(false) };
-    /// The notes of the panics inside each [`catch`] that this thread is in, in the order
-    /// of the panics.
+    /// The notes of the panics inside each [`catch`] of this thread, in the panics' order.
     static NOTES: RefCell<Vec<Note>> = const { RefCell::new(Vec::new()) };
     /// The number of notes in [`NOTES`].
     static COUNT: Cell<usize> = const { Cell::new(0) };
@@ -445,9 +443,9 @@ thread_local! {
 
 /// Installs the panic hook that records locations, if the process has not installed it yet.
 ///
-/// The constructors of executors and promises call this function, and so does the start of
-/// a worker process. The code that runs a task does not call it, because installing a hook
-/// waits while another thread is inside the program's hook.
+/// The constructors of executors and promises call it, and so does the start of a worker.
+/// The code that runs a task does not call it, because installing a hook waits while
+/// another thread is inside the program's hook.
 pub(crate) fn watch_panics() {
     static CHAINED: Once = Once::new();
     // A panicking thread must not change the hook. If this thread is panicking, a later
@@ -458,8 +456,10 @@ pub(crate) fn watch_panics() {
     CHAINED.call_once(|| {
         let program = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            note(info);
-            program(info);
+            if !is_growing() {
+                note(info);
+                program(info);
+            }
         }));
     });
 }

@@ -130,7 +130,7 @@ pub(crate) fn text_of(value: impl fmt::Display) -> String {
     let mut text = String::new();
     match write!(text, "{value}") {
         Ok(()) => text,
-        Err(fmt::Error) => "its error's `Display` returns an error".to_owned(),
+        Err(fmt::Error) => "an error whose `Display` fails".to_owned(),
     }
 }
 

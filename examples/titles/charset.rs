@@ -106,7 +106,7 @@ fn from_content(content: &str) -> Option<&'static Encoding> {
     })?;
     let value = value.trim_ascii_start();
     let label = match value.chars().next()? {
-        // Without the second quote, it names none.
+        // An unclosed quote names no charset.
         quote @ ('"' | '\'') => value[1..].split_once(quote)?.0,
         _ => value
             .split(|c: char| c == ';' || c.is_ascii_whitespace())

@@ -32,11 +32,11 @@ pub(crate) fn proxy(url: &Url) -> Result<Option<Proxy>, String> {
     if is_loopback(url) {
         return Ok(None);
     }
-    for variable in VARIABLES {
-        let value = env::var_os(variable).unwrap_or_default();
-        if value.is_empty() {
-            continue;
-        }
+    let set = VARIABLES.into_iter().find_map(|variable| {
+        let value = env::var_os(variable).filter(|value| !value.is_empty());
+        Some((variable, value?))
+    });
+    if let Some((variable, value)) = set {
         let made = value.to_str().ok_or("not UTF-8".to_owned());
         let made = made.and_then(|value| Proxy::new(value).map_err(|error| error.to_string()));
         if let Err(why) = made {

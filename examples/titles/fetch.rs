@@ -117,7 +117,7 @@ fn parse(address: &str) -> Result<Url, String> {
         return Err("the address is empty".to_owned());
     }
     if address.contains(char::REPLACEMENT_CHARACTER) {
-        return Err("the address has bytes that are not UTF-8".to_owned());
+        return Err("the address has U+FFFD, which stands for bytes that are not UTF-8".to_owned());
     }
     let url = Url::parse(address);
     let scheme_missing = match &url {

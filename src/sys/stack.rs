@@ -1,5 +1,6 @@
 //! Adds stack segments to a thread that recurses deeply, with the crate `stacker`.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 /// The smallest size of an additional stack segment, in bytes. Only the used pages of a
@@ -111,18 +112,33 @@ fn apart<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+thread_local! {
+    /// `true` while the thread allocates a segment.
+    static IS_GROWING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Returns `true` if a panic of the calling thread only says that there is no memory for a
+/// segment. The panic hook does not report such a panic, because the call goes on without
+/// the segment, or returns [`NoStack`].
+pub(crate) fn is_growing() -> bool {
+    IS_GROWING.get()
+}
+
 #[cold]
 fn on_another_piece<R>(bytes: usize, f: impl FnOnce() -> R) -> Result<R, NoStack> {
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
     let mut has_begun = false;
     // `stacker::grow` itself panics only if it gets no memory for the segment.
+    IS_GROWING.set(true);
     let grown = catch_unwind(AssertUnwindSafe(|| {
         stacker::grow(PIECE.max(bytes.saturating_mul(2)), || {
+            IS_GROWING.set(false);
             has_begun = true;
             f()
         })
     }));
+    IS_GROWING.set(false);
     match grown {
         Ok(value) => Ok(value),
         Err(_) if !has_begun => Err(NoStack),

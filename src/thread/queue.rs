@@ -297,11 +297,11 @@ impl Queue {
                 }
             };
             if let Some((task, left)) = self.front.take_oldest(give_way) {
+                // ORDERING: relaxed is enough for the read of the back's length below, because
+                // this wake-up only spreads the tasks sooner. A push that wakes no sleeper
+                // relies on the searcher, which checks the queue again when its search ends.
                 if std::mem::take(is_searching) {
                     self.stop_searching();
-                // ORDERING: relaxed is enough, because this wake-up only spreads the tasks
-                // sooner. A push that wakes no sleeper relies on the searcher, which checks
-                // the queue again when its search ends.
                 } else if left > 0 || self.back_len.load(Ordering::Relaxed) != 0 {
                     self.wake_one(slots);
                 }

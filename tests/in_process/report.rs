@@ -102,5 +102,5 @@ fn an_error_whose_text_cannot_be_written_becomes_a_report_all_the_same() {
     }
     impl Error for Unsaid {}
     let report = Report::from(Unsaid);
-    assert_eq!(report.message(), "its error's `Display` returns an error");
+    assert_eq!(report.message(), "an error whose `Display` fails");
 }

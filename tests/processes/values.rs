@@ -1,8 +1,11 @@
 //! Values that do not cross over: each fails its own task, and says where.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, ThreadId};
+use std::{fs, panic};
 
 use concurrent_futures::{Error, MapOptions, ProcessPoolExecutor, ShutdownOptions, Side};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
@@ -523,6 +526,31 @@ alone! {
         // As many bytes as a thread has by default.
         let waits = thread::Builder::new().stack_size(2 << 20).spawn(program);
         waits.unwrap().join().unwrap();
+    }
+
+    /// Each value asks for more stack than memory has room for, and does without. Each such
+    /// request was reported as a panic.
+    fn values_that_get_no_further_stack_are_read_without_a_word() {
+        static PANICS: AtomicUsize = AtomicUsize::new(0);
+        panic::set_hook(Box::new(|info| {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+            eprintln!("{info}");
+        }));
+        let executor = pool(1);
+        assert_goes_on(&executor);
+        let status = fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = status.split(' ').next().unwrap().parse().unwrap();
+        let before = getrlimit(Resource::As);
+        let current = Some(pages * 4096 + (4 << 20));
+        let limit = Rlimit { current, maximum: before.maximum };
+        setrlimit(Resource::As, limit).unwrap();
+        let texts = |n: u32| (n, vec![Some("x".to_owned())]);
+        let one = value(&executor.submit(texts, 7).unwrap()).clone();
+        let items = executor.map_with(MapOptions::new().chunk_size(50), texts, 0..100);
+        let sum: u32 = items.unwrap().map(|item| item.unwrap().0).sum();
+        setrlimit(Resource::As, before).unwrap();
+        assert_eq!((one.0, sum), (7, 4950));
+        assert_eq!(PANICS.load(Ordering::Relaxed), 0);
     }
 
     fn a_boxed_argument_of_a_large_type_fits_on_the_stack_of_a_worker() {

@@ -163,7 +163,7 @@ fn an_address_with_bytes_that_are_not_utf_8_is_not_asked_for() {
     let mut list = server.url("/caf").into_bytes();
     list.push(0xe9);
     let run = start_with_input(&mut command(["--from", "-"]), &list).finish();
-    let said = "error: the address has bytes that are not UTF-8";
+    let said = "error: the address has U+FFFD, which stands for bytes that are not UTF-8";
     assert!(run.pages()[0].ends_with(said), "{run:?}");
 }
 

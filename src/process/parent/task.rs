@@ -236,24 +236,11 @@ pub(super) struct OfChunk {
 
 impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
     fn decode(&self, bytes: &mut Encoded, name: Option<&Arc<str>>) -> Result<Results<R>, Error> {
-        let mut results = Results::with_capacity(self.items);
-        for item in answers(&bytes.bytes) {
-            let (kind, item) = item.map_err(|why| malformed_chunk(&why.to_string()))?;
-            if results.len() == self.items {
-                return Err(malformed_chunk("there are too many"));
-            }
-            // No `Answer` is made of a value, because its copies would take longer than the
-            // decoding of a short item.
-            match kind {
-                Kind::Returned => results.push(item_value(item)),
-                kind => results.push(Err(item_error(kind, item, name)?)),
-            }
-        }
-        if results.len() == self.items {
-            Ok(results)
-        } else {
-            Err(malformed_chunk("items are missing"))
-        }
+        // Asks for the stack once, because a further segment for each item would take longer
+        // than the decoding of most items.
+        with_room_for(size_of::<R>(), || {
+            with_room_for_parts_of::<R, _>(|| self.decode_here(&bytes.bytes, name))
+        })
     }
 
     fn begin(&self) {
@@ -273,9 +260,37 @@ impl<R: DeserializeOwned + Send + 'static> Decoder<Results<R>> for OfChunk {
     }
 }
 
+impl OfChunk {
+    /// Decodes the outcomes on the current stack.
+    fn decode_here<R: DeserializeOwned + 'static>(
+        &self,
+        bytes: &[u8],
+        name: Option<&Arc<str>>,
+    ) -> Result<Results<R>, Error> {
+        let mut results = Results::with_capacity(self.items);
+        for item in answers(bytes) {
+            let (kind, item) = item.map_err(|why| malformed_chunk(&why.to_string()))?;
+            if results.len() == self.items {
+                return Err(malformed_chunk("there are too many"));
+            }
+            // No `Answer` is made of a value, because its copies would take longer than the
+            // decoding of a short item.
+            match kind {
+                Kind::Returned => results.push(item_value(item)),
+                kind => results.push(Err(item_error(kind, item, name)?)),
+            }
+        }
+        if results.len() == self.items {
+            Ok(results)
+        } else {
+            Err(malformed_chunk("items are missing"))
+        }
+    }
+}
+
 /// Decodes the value that the worker returned for an item.
 fn item_value<R: DeserializeOwned + 'static>(item: &[u8]) -> Result<R, Error> {
-    let decode = || decoded(with_room_for_parts_of::<R, _>(|| codec::decode(item)));
+    let decode = || decoded(codec::decode(item));
     if is_plain::<R>() {
         return decode();
     }

@@ -280,16 +280,20 @@ where
     let origin = Origin::current();
     // `Items` ends at a malformed item, and `flatten` skips the error. So this item and the
     // items behind it would get no answer. But the parent writes only well-formed items.
-    for (_, args) in Items::within(args.0).flatten() {
-        let open = ItemWriter::begin(&mut out.bytes);
-        let kind = answer(f, (args, None), out, Moves::Nothing);
-        if !origin.is_here() {
-            // The call has forked, and this process is the child, which must not run the
-            // other items.
-            current_process::end_now(0);
+    let answer_items = || {
+        for (_, args) in Items::within(args.0).flatten() {
+            let open = ItemWriter::begin(&mut out.bytes);
+            let kind = answer(f, (args, None), out, Moves::Nothing);
+            if !origin.is_here() {
+                // The call has forked, and this process is the child, which must not run
+                // the other items.
+                current_process::end_now(0);
+            }
+            open.close(&mut out.bytes, kind);
         }
-        open.close(&mut out.bytes, kind);
-    }
+    };
+    // A further stack segment for each item would take longer than most items.
+    codec::with_room_for_parts_of::<A, _>(answer_items);
     write_run_time(start.elapsed(), &mut out.bytes);
     open.close(&mut out.bytes);
 }

@@ -55,8 +55,8 @@ const LARGE: usize = 1 << 20;
 /// The number of bytes of stack that must be free before a value with hidden parts
 /// ([`has_hidden_parts`]) is decoded. The size of such a part is unknown until the part's
 /// `Deserialize` runs, and copies of the part are on the stack by then: up to 16 in a debug
-/// build, up to 8 in an optimized build. So there is room for a part of half a MiB, or of
-/// one MiB in a debug build.
+/// build, up to 8 in an optimized build. In measurements there was room for a part of one
+/// MiB.
 const NEEDED_FOR_HIDDEN_PARTS: usize = if cfg!(debug_assertions) {
     32 << 20
 } else {

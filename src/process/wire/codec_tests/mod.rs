@@ -822,7 +822,7 @@ impl<'de> Deserialize<'de> for Unsaid {
 
 #[test]
 fn an_error_whose_text_cannot_be_written_is_an_error_and_no_panic() {
-    let why = "its error's `Display` returns an error";
+    let why = "an error whose `Display` fails";
     assert_eq!(bytes_of(&Unsaid).unwrap_err().reason, why);
     let bytes = bytes_of(&7_u8).unwrap();
     assert_eq!(decode::<Unsaid>(&bytes).unwrap_err().reason, why);
