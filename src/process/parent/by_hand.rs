@@ -84,7 +84,11 @@ pub(super) struct PoolByHand {
 impl PoolByHand {
     /// Returns a pool and its `N` idle workers.
     pub(super) fn new<const N: usize>() -> (Self, [WorkerByHand; N]) {
-        let pool = pool_without_threads(Transport::Shared, N);
+        Self::of(Config::of_played_pool(Transport::Shared, N))
+    }
+
+    pub(super) fn of<const N: usize>(config: Config) -> (Self, [WorkerByHand; N]) {
+        let pool = Pool::new(config).unwrap();
         let (sender, events) = unbounded();
         let mut state = pool.lock();
         state.collector = Some(sender);

@@ -7,7 +7,7 @@
 //! | played | its steps | in |
 //! |---|---|---|
 //! | users | submit a task, with retries, a time limit or a long call (`fuzz/book.rs`); call `stats` (this file); cancel or kill a task; drop a future; add a callback, which may submit a task; poll; shut the pool down; kill or terminate the workers | `fuzz/acts.rs` |
-//! | a worker | connects, is ready, initializes, takes an offer, records the begin of a task, sends `Started`, answers or panics | `fuzz/worker.rs` |
+//! | a worker | connects, is ready, initializes, takes an offer, records the begin of a task, sends `Started` if the pool sleeps, answers or panics | `fuzz/worker.rs` |
 //! | a worker that misbehaves | refuses to begin, sends nonsense, closes its connection, or ends, also after the pool has killed it | `fuzz/acts.rs` |
 //! | the supervisor | one round, up to the start of a worker or a sleep; the start of a worker, which may fail; a wake-up, if there is a reason for it | `fuzz/threads.rs` |
 //! | the collector | handles one event | this file |

@@ -16,7 +16,7 @@
 //!
 //! | the worker that has taken an offer | sends |
 //! |---|---|
-//! | begins the task | `Started` |
+//! | begins the task | `Started` if the pool sleeps or the answer is long (`transport/begun.rs`), then its answer |
 //! | asks for a call that is too long for an offer, and begins when the call has arrived | `Fetch` |
 //! | finds that the offer's status was overwritten, that the pool has revoked the offer for this reason, or that a message of the pool has arrived (it may be `Hold`: take no offers) | `Declined` |
 //!
@@ -283,8 +283,27 @@ impl Pool {
 
     /// Assigns the tasks of taken offers to the workers that have taken them, except to a
     /// worker that has a task already. If the statuses of some offers were overwritten,
-    /// revokes these offers instead.
+    /// revokes these offers instead. Then records the begin of each task that its worker has
+    /// begun without the message `Started`.
     pub(super) fn assign_taken(&self, state: &mut PoolState) {
+        // Each worker takes an offer before it begins the task. So if this call sees that a
+        // task has begun, the next one finds that its offer is taken. In the other order, a
+        // worker could do both between the two calls, and the pool would overlook the task.
+        let has_offers = state.count_offered() > 0;
+        let workers = state.workers.values_mut();
+        workers.for_each(|handle| handle.look_at_begun(has_offers));
+        self.assign_seen(state);
+        self.begin_unsaid(state);
+        let has_limit = |handle: &&mut WorkerHandle| handle.take_limit.is_some();
+        for handle in state.workers.values_mut().filter(has_limit) {
+            // A worker that sleeps again has found no offer, so it has met its time limit.
+            if handle.is_asleep() {
+                handle.take_limit = None;
+            }
+        }
+    }
+
+    fn assign_seen(&self, state: &mut PoolState) {
         let Some(offered) = &state.offered else {
             return;
         };
@@ -308,12 +327,20 @@ impl Pool {
         } else {
             self.revoke(state, &scribbled);
             self.dispatch(state);
+            let workers = state.workers.values_mut();
+            workers.for_each(|handle| handle.end.look_again());
         }
-        let has_limit = |handle: &&mut WorkerHandle| handle.take_limit.is_some();
-        for handle in state.workers.values_mut().filter(has_limit) {
-            // A worker that sleeps again has found no offer, so it has met its time limit.
-            if handle.is_asleep() {
-                handle.take_limit = None;
+    }
+
+    fn begin_unsaid(&self, state: &mut PoolState) {
+        let workers = state.workers.iter();
+        let begun = workers.filter_map(|(number, handle)| Some((*number, handle.begun_unsaid()?)));
+        for (number, task) in begun.collect::<Vec<_>>() {
+            self.task_started(state, number, task, Instant::now());
+            state.free_slot(number);
+            let worker = state.workers.get_mut(&number);
+            if let Some(task) = worker.and_then(|worker| worker.task_mut(task)) {
+                task.is_unsaid = true;
             }
         }
     }

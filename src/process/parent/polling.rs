@@ -7,7 +7,8 @@
 //! While a thread polls, messages in shared memory do not wake the supervisor. The polling
 //! thread runs no user code meanwhile, because user code might take any time. If the
 //! supervisor sleeps when the last polling thread stops, this thread *arms* the workers: it
-//! asks them to wake the supervisor, and then reads the messages that they had sent before.
+//! asks them to wake the supervisor, and then reads the messages that they had sent before,
+//! and looks for the tasks that they had begun (`transport/begun.rs`).
 //! If the supervisor is awake, the supervisor arms the workers itself before it sleeps.
 //!
 //! # Bursts
@@ -124,24 +125,30 @@ impl Pool {
             self.read_replies(state, number);
             next = number + 1;
         }
+        if self.config.record_timing {
+            // While a thread polls, workers do not say that they begin their tasks.
+            self.assign_taken(state);
+        }
         next > 0
     }
 
     pub(super) fn end_polling(&self) {
         let mut state = self.lock();
         state.pollers -= 1;
-        if state.pollers > 0 || !state.is_asleep {
-            return;
+        if state.pollers == 0 && state.is_asleep {
+            let takes_offers = state.offered.is_some();
+            let workers = state.workers.iter_mut();
+            let arrived: Vec<usize> = workers
+                .filter(|(_, handle)| takes_offers || !matches!(handle.activity, WorkerState::Idle))
+                .filter_map(|(number, handle)| (!handle.arm()).then_some(*number))
+                .collect();
+            for number in arrived {
+                self.read_replies(&mut state, number);
+            }
         }
-        let takes_offers = state.offered.is_some();
-        let workers = state.workers.iter_mut();
-        let arrived: Vec<usize> = workers
-            .filter(|(_, handle)| takes_offers || !matches!(handle.activity, WorkerState::Idle))
-            .filter_map(|(number, handle)| (!handle.arm()).then_some(*number))
-            .collect();
-        for number in arrived {
-            self.read_replies(&mut state, number);
-        }
+        // A worker that has begun a task during the poll has not said so. The pool looks for
+        // such tasks here, after it has armed the workers, so that it overlooks none.
+        self.assign_taken(&mut state);
         self.wake_supervisor_if_needed(state);
     }
 }

@@ -137,6 +137,9 @@ pub(super) struct InFlight {
     pub(super) offer: Option<u64>,
     pub(super) entry: Box<QueuedTask>,
     pub(super) started: Option<Instant>,
+    /// `true` if the pool has learnt from the worker's memory that the task has begun. The
+    /// message `Started` may still arrive, once.
+    pub(super) is_unsaid: bool,
     /// The number of bytes of the encoded call that were sent to the worker.
     pub(super) written: usize,
     /// `true` from the time at which the pool asks the worker to give the task back until
@@ -151,6 +154,7 @@ impl InFlight {
             offer: None,
             entry,
             started: None,
+            is_unsaid: false,
             written: 0,
             is_recalled: false,
         }

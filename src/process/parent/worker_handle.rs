@@ -1,7 +1,7 @@
 //! [`WorkerHandle`]: the parent's end of one worker, and the state of that worker.
 //!
 //! ```text
-//!            Ready, Initialized   sent, or assigned       Started
+//!            Ready, Initialized   sent, or assigned   begins its task
 //! Starting ────────────────────▶ Idle ────────▶ Busy(sent) ────────▶ Busy(running)
 //!                                 ▲ │                                     │
 //!                                 │ │ Exit is sent          its answer    │
@@ -16,9 +16,9 @@
 //! | state | messages it may send | limit | the task in flight, if the worker's process ends |
 //! |---|---|---|---|
 //! | Starting | `Ready` or `Refused`; after `Ready`, with an initializer, `Initialized` or `InitializeFailed` | `START_LIMIT` until `Ready`, or for a launched worker the limits of its stages (`launched.rs`); none for the initializer | - |
-//! | Idle | with offers: `Started`, `Fetch` or `Declined` for an offer that it has taken (`offers.rs`) | the take limit ([`Progress`]), while there are open offers | - |
-//! | Busy, sent | `Started`, `Fetch` or `Declined` | [`Progress`] | is queued again, with the exceptions in `worker_ends.rs` |
-//! | Busy, running | its answer | `time_limit` | fails, or is retried |
+//! | Idle | with offers: `Started`, `Fetch`, `Declined` or the whole answer for an offer that it has taken (`offers.rs`) | the take limit ([`Progress`]), while there are open offers | - |
+//! | Busy, sent | `Started`, `Fetch` or `Declined`; its answer, if it shares memory with the pool | [`Progress`] | is queued again, with the exceptions in `worker_ends.rs` |
+//! | Busy, running | its answer; `Started`, if the pool has learnt of the begin from the memory | `time_limit` | fails, or is retried |
 //! | Leaving | a message about its start, or `Declined`, which it had sent before it read `Exit` | `EXIT_LIMIT` | - |
 //!
 //! A launched worker, which a launcher's command or MPI has started, may also answer with

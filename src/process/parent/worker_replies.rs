@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::escaped::escaped;
 use super::pool::Pool;
 use super::pool_state::{Event, PoolState};
-use super::queued_task::Answered;
+use super::queued_task::{Answered, InFlight};
 use super::task::codec_error;
 use super::worker_handle::{IO_BUDGET, KillReason, WorkerState};
 use crate::encoded::Encoded;
@@ -46,8 +46,10 @@ impl Pool {
         };
         // The pool ignores the answers of a worker that it is killing, because a task must
         // end with `Killed` after `kill` has returned `true`. But the pool needs `Started`:
-        // otherwise it would send the started task to another worker. It also needs
-        // `Recalled`, because it may wait for this message before it kills the worker.
+        // otherwise it would send the started task to another worker. (If an answer is the
+        // first message about its task, the worker's memory shows that the task has begun.)
+        // The pool also needs `Recalled`, because it may wait for this message before it
+        // kills the worker.
         let is_needed = matches!(reply, Reply::Started(_) | Reply::Recalled(_));
         if handle.is_being_killed() && !is_needed {
             return;
@@ -129,7 +131,11 @@ impl Pool {
                 self.offer_if_none(state);
             }
             Reply::Declined(offer) => self.declined(state, number, offer),
-            Reply::Answer(task, answer) => self.task_answered(state, number, task, answer, now),
+            Reply::Answer(task, answer) => {
+                if let Some(task) = self.take_answered(state, number, task, now) {
+                    self.task_answered(state, number, task, answer, now);
+                }
+            }
         }
     }
 
@@ -147,6 +153,7 @@ impl Pool {
         // worker has ended or is being killed, the answer of the current task may be lost,
         // unread or ignored.
         match handle.task_mut(task) {
+            Some(in_flight) if in_flight.is_unsaid => in_flight.is_unsaid = false,
             Some(in_flight) if in_flight.started.is_none() => {
                 in_flight.started = Some(now);
                 in_flight.is_recalled = false;
@@ -194,22 +201,50 @@ impl Pool {
         }
     }
 
-    fn task_answered(
+    /// Takes the task that a worker has answered from the worker. If the answer is the first
+    /// message about the task, and the pool has not assigned the task, takes it from the
+    /// offers, without the steps for a task that runs.
+    fn take_answered(
         &self,
         state: &mut PoolState,
         number: usize,
         task: u64,
+        now: Instant,
+    ) -> Option<InFlight> {
+        let in_flight = state.workers.get(&number)?.in_flight();
+        // `WorkerHandle::check_expected` rejects an answer for a task that is not the worker's.
+        match in_flight {
+            Some(in_flight) if in_flight.started.is_some() => {}
+            Some(_) => {
+                self.task_started(state, number, task, now);
+                state.free_slot(number);
+            }
+            None => {
+                let offered = state.offered.as_mut()?;
+                let mut taken = offered.remove(|_, offer| offer.task.entry.number == task)?;
+                taken.started = Some(now);
+                state.running += usize::from(taken.entry.begin());
+                state.idle.retain(|idle| *idle != number);
+                self.capacity.notify_one();
+                let handle = state.workers.get_mut(&number)?;
+                handle.has_begun = true;
+                handle.last_begun = task;
+                handle.take_limit = None;
+                return Some(taken);
+            }
+        }
+        state.workers.get_mut(&number)?.take_in_flight()
+    }
+
+    fn task_answered(
+        &self,
+        state: &mut PoolState,
+        number: usize,
+        mut in_flight: InFlight,
         answer: Answer<Encoded>,
         now: Instant,
     ) {
         let Some(handle) = state.workers.get_mut(&number) else {
-            return;
-        };
-        let in_flight = handle.in_flight();
-        let is_its = in_flight
-            .is_some_and(|in_flight| in_flight.entry.number == task && in_flight.started.is_some());
-        // `WorkerHandle::check_expected` rejects an answer for any other task.
-        let Some(mut in_flight) = is_its.then(|| handle.take_in_flight()).flatten() else {
             return;
         };
         // A large call takes long to free, and a thread may wait for the task. So this

@@ -21,7 +21,7 @@
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Returns a number that depends on all bits of `key` and of `position`. `position` is the
-/// position of a record in its ring, or the number of a task (`rings.rs`). The number is
+/// position of a record in its ring, or the number of a task (`begun.rs`). The number is
 /// computed as in the random number generator SplitMix64.
 pub(super) fn mask(key: u64, position: u64) -> u64 {
     mix(key.wrapping_add(position.wrapping_mul(STEP)))

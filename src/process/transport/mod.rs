@@ -49,6 +49,7 @@ mod rings;
 #[cfg(not(concurrent_futures_loom))]
 mod worker_end;
 
+mod begun;
 mod checksum;
 mod offers;
 mod receiver_role;

@@ -22,8 +22,9 @@
 //! So if a task is cancelled, and the parent recalls its offer, then either a worker has
 //! taken the offer before, or no worker can ever take it. The parent uses a slot again only
 //! after it has recalled or revoked the slot's offer, or after the worker that took the
-//! offer has ended or has sent a message through its ring. The worker sends this message
-//! only after it has copied the bytes of the call.
+//! offer has ended, has recorded that it has begun the task (`begun.rs`), or has sent a
+//! message through its ring. The worker does so only after it has copied the bytes of the
+//! call.
 //!
 //! # Why no wake-up is lost
 //!

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
+use super::begun::{Begun, LaterBegin};
 use super::line::Line;
 #[cfg(feature = "mpi")]
 use super::mpi::Mpi;
@@ -43,6 +44,10 @@ struct Shared {
     /// blame the later task for them.
     has_begun: bool,
     is_closed: bool,
+    begun: Begun<Part>,
+    /// The word `begun` when the pool last looked for a task that the worker has begun.
+    /// `None` if the pool has to look again.
+    seen: Option<u64>,
 }
 
 impl ParentEnd {
@@ -52,6 +57,8 @@ impl ParentEnd {
         let shared = rings.map(|rings| Shared {
             sender: Sender::new(rings.to_worker(), rings.key_to_worker()),
             receiver: Receiver::new(rings.to_parent(), rings.key_to_parent()),
+            begun: rings.begun(),
+            seen: None,
             rings,
             refusal: None,
             has_begun: false,
@@ -287,7 +294,27 @@ impl ParentEnd {
     /// `false` if there is no shared memory.
     pub(crate) fn may_have_begun_after(&self, last: u64) -> bool {
         let shared = self.shared.as_ref();
-        shared.is_some_and(|shared| !shared.rings.is_last_begun(last))
+        shared.is_some_and(|shared| !shared.begun.is_last(last))
+    }
+
+    /// Records that the pool now looks for a task that the worker has begun. From this call
+    /// on, only a later begin keeps the pool from sleeping ([`watch`](Self::watch)), even if the
+    /// worker's memory names no task, because a task has overwritten it. If the pool has not
+    /// read all messages, it must look again: only then it knows which task is the next.
+    pub(crate) fn look_at_begun(&mut self) {
+        if let Some(shared) = &mut self.shared {
+            // The worker has sent all messages about earlier tasks before this word. So in
+            // the other order, the pool could overlook such a message.
+            let word = shared.begun.word();
+            shared.seen = Some(word).filter(|_| !shared.receiver.next().is_there());
+        }
+    }
+
+    /// Makes the pool look again, because it could not use what it has seen.
+    pub(crate) fn look_again(&mut self) {
+        if let Some(shared) = &mut self.shared {
+            shared.seen = None;
+        }
     }
 
     /// Returns the number of the last offer that the worker has taken, plus one, or 0 if
@@ -359,8 +386,9 @@ impl ParentEnd {
     }
 
     /// Returns a copy of the data with which a thread waits for the worker's bytes. If
-    /// `is_full` is set, the thread also waits for room.
-    pub(crate) fn watch(&self, is_full: bool) -> Watch {
+    /// `is_full` is set, the thread also waits for room. If `last_begun` is a task's number,
+    /// the thread also waits until the worker begins a later task.
+    pub(crate) fn watch(&self, is_full: bool, last_begun: Option<u64>) -> Watch {
         let shared = self.shared.as_ref();
         Watch {
             line: self.line.clone(),
@@ -369,6 +397,9 @@ impl ParentEnd {
             room: shared
                 .filter(|_| is_full)
                 .map(|shared| shared.sender.room_wanted()),
+            begin: shared
+                .zip(last_begun)
+                .map(|(shared, last)| shared.begun.later_than(last, shared.seen)),
         }
     }
 }
@@ -383,6 +414,7 @@ pub(crate) struct Watch {
     next: Option<Next<Part>>,
     /// The room for which unsent bytes wait in the shared memory.
     room: Option<Room<Part>>,
+    begin: Option<LaterBegin<Part>>,
 }
 
 impl Watch {
@@ -399,10 +431,12 @@ impl Watch {
         self.next.is_none() && self.line.descriptor().is_some()
     }
 
-    /// Returns `true` if bytes have arrived in shared memory or through MPI, which `poll`
-    /// does not report.
-    pub(crate) fn has_bytes(&self) -> bool {
-        self.next.as_ref().is_some_and(Next::is_there) || self.line.has_arrived()
+    /// Returns `true` if bytes have arrived in shared memory or through MPI, or if the
+    /// worker has begun a task and not said so. `poll` reports none of these.
+    pub(crate) fn has_news(&self) -> bool {
+        self.next.as_ref().is_some_and(Next::is_there)
+            || self.begin.as_ref().is_some_and(LaterBegin::is_there)
+            || self.line.has_arrived()
     }
 
     /// Returns `true` if shared memory or MPI has room for the unsent bytes. (`poll`
@@ -412,7 +446,7 @@ impl Watch {
     }
 
     /// Announces to the worker that this thread is about to sleep until the socket has an
-    /// event. The thread must not sleep if [`has_bytes`](Self::has_bytes) returns `true`
+    /// event. The thread must not sleep if [`has_news`](Self::has_news) returns `true`
     /// afterwards.
     pub(crate) fn arm(&self) {
         if let Some(next) = &self.next {

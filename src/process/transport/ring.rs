@@ -102,7 +102,7 @@ const LARGEST: usize = (32 << 10) - 8 * HEAD;
 /// [`send`](Sender::send) call. Only the last record may be smaller than this. If the
 /// remaining bytes do not fit, and there is no room for this many of them, the sender waits
 /// for more room.
-const SMALLEST_PIECE: usize = 4 << 10;
+pub(super) const SMALLEST_PIECE: usize = 4 << 10;
 
 /// The number of words that a ring for `bytes` bytes of records needs.
 pub(super) const fn words(bytes: usize) -> usize {

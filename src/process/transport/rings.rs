@@ -4,14 +4,7 @@
 //! Each worker has a memory of its own, which no other worker maps. So a worker that writes
 //! to this memory by mistake spoils only its own messages.
 //!
-//! # The task that the worker has begun
-//!
-//! After a worker has ended, the pool must know if the worker had begun its task, because
-//! a task must not run twice. The worker reports the start of a task in two ways. It
-//! first writes the [`mask`] of the task's number into the word `BEGUN`, and then sends
-//! the message `Started`. The task itself may overwrite the word and the message before
-//! it ends its process. So the pool assumes that a task has begun, unless `BEGUN` still
-//! holds the mask of the previous task's number.
+//! The word `BEGUN` says which task the worker has begun last (`begun.rs`).
 //!
 //! The word `TAKEN` says which *offer* the worker has taken last. An offer is a call in
 //! memory from which all workers of the pool take their tasks (`offers.rs`). The word
@@ -25,7 +18,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::checksum::{mask, seal, unseal};
+use super::begun::Begun;
+use super::checksum::{seal, unseal};
 use super::offers::{last_taken, record_taken};
 use super::ring::words;
 use crate::sys::shared_memory::SharedMemory;
@@ -34,8 +28,7 @@ use crate::sys::shared_memory::SharedMemory;
 /// CPU: rings of 1 MiB and more are slower than rings of this size.
 pub(super) const RING_BYTES: usize = 256 << 10;
 
-/// The index of the word that holds the mask of the number of the task that the worker
-/// has begun last.
+/// The index of the word that says which task the worker has begun last.
 const BEGUN: usize = 0;
 
 /// The index of the word that holds, in sealed form, the number of the last offer that
@@ -65,7 +58,7 @@ impl Rings {
             memory: Arc::new(memory),
             key: RandomState::new().build_hasher().finish(),
         };
-        rings.begin(0);
+        rings.begun().record(0);
         // ORDERING: relaxed is enough, because no other process has the memory yet.
         rings.memory.words()[TAKEN].store(seal(rings.key, 0), Ordering::Relaxed);
         Ok((rings, file))
@@ -100,30 +93,17 @@ impl Rings {
         self.part(FRONT + RING, RING)
     }
 
+    /// Returns the word that says which task the worker has begun last.
+    pub(super) fn begun(&self) -> Begun<Part> {
+        Begun::new(self.part(BEGUN, 1), self.key)
+    }
+
     fn part(&self, start: usize, words: usize) -> Part {
         Part {
             memory: Arc::clone(&self.memory),
             start,
             words,
         }
-    }
-
-    /// Records that the worker begins a task. The number 0 stands for no task.
-    pub(super) fn begin(&self, task: u64) {
-        // ORDERING: `Relaxed` is enough. The worker sends `Started` next, and the fence in
-        // `Memory::wakes` of `ring.rs` orders this store before all stores of the task.
-        self.memory.words()[BEGUN].store(mask(self.key, task), Ordering::Relaxed);
-    }
-
-    /// Returns `true` if `task` is the last task that the worker has begun. The parent
-    /// calls this method after the worker has ended, or in order to find the worker that
-    /// runs a task whose offer's status was overwritten (`kill_suspects` in
-    /// `parent/offers/revoking.rs`).
-    pub(super) fn is_last_begun(&self, task: u64) -> bool {
-        // ORDERING: `Relaxed` is enough if the worker has ended. If it lives, the parent
-        // has seen, by the acquire in `taken`, that a task of this worker has overwritten
-        // `TAKEN`. This task ran after the store in `begin`.
-        self.memory.words()[BEGUN].load(Ordering::Relaxed) == mask(self.key, task)
     }
 
     /// Records that this worker has taken an offer.
@@ -210,9 +190,9 @@ mod tests {
     fn the_two_processes_know_the_same_memory_and_the_same_task() {
         let (ours, file) = Rings::create().unwrap();
         let theirs = Rings::open(&file, ours.key()).unwrap();
-        assert!(ours.is_last_begun(0));
-        theirs.begin(7);
-        assert!(ours.is_last_begun(7));
+        assert!(ours.begun().is_last(0));
+        theirs.begun().record(7);
+        assert!(ours.begun().is_last(7));
         assert_eq!(ours.taken(), 0);
         theirs.take(8);
         assert_eq!(ours.taken(), 9);
@@ -221,10 +201,10 @@ mod tests {
         theirs.memory.words()[TAKEN].store(12345, Ordering::Relaxed);
         ours.mend_taken(|taken| taken <= 9);
         assert_eq!(ours.taken(), 0);
-        assert!(!ours.is_last_begun(0) && !ours.is_last_begun(8));
+        assert!(!ours.begun().is_last(0) && !ours.begun().is_last(8));
         // A word of zeros must not be the mask of a small task number.
         let begun = ours.memory.words()[BEGUN].swap(0, Ordering::Relaxed);
-        assert!((0..100).all(|task| !ours.is_last_begun(task)));
+        assert!((0..100).all(|task| !ours.begun().is_last(task)));
         ours.memory.words()[BEGUN].store(begun, Ordering::Relaxed);
         for (ours, theirs) in [
             (ours.to_worker(), theirs.to_worker()),
@@ -233,6 +213,6 @@ mod tests {
             ours[3].store(5, Ordering::Relaxed);
             assert_eq!(theirs[3].swap(0, Ordering::Relaxed), 5);
         }
-        assert!(ours.is_last_begun(7), "no ring lies over the word");
+        assert!(ours.begun().is_last(7), "no ring lies over the word");
     }
 }

@@ -10,9 +10,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::begun::Begun;
 use super::offer_memory::OfferMemory;
 use super::offers::{Found, Taker};
-use super::ring::{Bell, Receiver, Scribbled, Sender};
+use super::ring::{Bell, Receiver, SMALLEST_PIECE, Scribbled, Sender};
 use super::rings::{Part, Rings};
 use super::{CHECK, WAITING, WAKE_UP};
 use crate::sys::channel::Channel;
@@ -42,7 +43,7 @@ pub(crate) fn ends(
         WorkerSender {
             time_to_close: channel.time_to_close(),
             channel: Arc::clone(&channel),
-            shared,
+            shared: shared.map(|(rings, sender)| (rings.begun(), sender)),
             unchecked: 0,
         },
         WorkerReceiver {
@@ -54,7 +55,7 @@ pub(crate) fn ends(
 
 pub(crate) struct WorkerSender {
     channel: Arc<Channel>,
-    shared: Option<(Rings, Sender<Part>)>,
+    shared: Option<(Begun<Part>, Sender<Part>)>,
     /// A time in which, as the worker assumes, no task can close a descriptor.
     time_to_close: Duration,
     /// The number of tasks that the worker has run since the last check of the socket's
@@ -67,15 +68,36 @@ pub(crate) struct WorkerSender {
 /// measures anew how long it takes to close a descriptor, because a CPU changes its speed.
 const UNCHECKED: u32 = 1024;
 
+/// The number of CPU pauses for which a worker that begins a task waits before it wakes a
+/// pool that sleeps.
+const PAUSES_BEFORE_STARTED: u32 = 20;
+
 impl WorkerSender {
     pub(crate) fn is_shared(&self) -> bool {
         self.shared.is_some()
     }
 
-    pub(crate) fn begin(&self, task: u64) {
-        if let Some((rings, _)) = &self.shared {
-            rings.begin(task);
+    /// Records that the worker begins a task. Returns `true` if the parent does not learn
+    /// this without a message: it sleeps, or shares no memory with the worker.
+    pub(crate) fn begin(&self, task: u64) -> bool {
+        let Some((begun, sender)) = &self.shared else {
+            return true;
+        };
+        begun.record(task);
+        if !sender.is_receiver_asleep() {
+            return false;
         }
+        // A thread that submits a task often begins to wait for it just now, and then reads
+        // the answer itself. The wake-up of the pool would take many times as long as these
+        // pauses.
+        (0..PAUSES_BEFORE_STARTED).for_each(|_| spin_loop());
+        sender.is_receiver_asleep()
+    }
+
+    /// Returns `true` if [`send_all`](Self::send_all) sends these bytes as one record, which
+    /// the parent reads as a whole.
+    pub(crate) fn sends_whole(&self, bytes: &[u8]) -> bool {
+        self.is_shared() && bytes.len() <= SMALLEST_PIECE
     }
 
     /// Returns `false` if the last task, which took the time `took`, has closed the

@@ -5,7 +5,7 @@
 //! parent ──▶ worker                          worker ──▶ parent
 //! Hello(program, name)     first, once       Ready | Refused(why)
 //! Initialize(call, args)   at most once      Initialized | InitializeFailed(why)
-//! Task(call, args)         any number        Started, then one Answer
+//! Task(call, args)         any number        Started if needed, then one Answer
 //! LongTask(task)           in an offer       Fetch(task), then as for Task
 //! Hold, Release            with offers       nothing
 //! an offer                                   as for Task or LongTask, or Declined(offer)
@@ -15,9 +15,12 @@
 //! ```
 //!
 //! The parent may send several frames without waiting for an answer, because the worker
-//! handles the frames one after the other. The worker sends `Started` *before* it decodes
-//! the arguments, because the arguments' `Deserialize` is user code. If this code ends
-//! the process, the pool treats the task as the cause. A worker ends after it has sent
+//! handles the frames one after the other. The worker says that it begins the task *before*
+//! it decodes the arguments, because the arguments' `Deserialize` is user code. If this
+//! code ends the process, the pool treats the task as the cause. The worker says so by
+//! `Started`. A worker with shared memory says so by a word in this memory, and sends
+//! `Started` only if the parent sleeps, or if the answer may arrive in pieces
+//! (`transport/begun.rs`). A worker ends after it has sent
 //! `Refused` or `InitializeFailed`. A process that MPI has started (a *rank*) does not end:
 //! it waits for `Exit`, and then for the `Hello` of the next pool. It ends when it gets
 //! `Exit` in place of a `Hello`.

@@ -27,12 +27,15 @@ pub(super) enum Output {
 
 impl Output {
     /// Records that the worker begins a task: for the parent, or in a process of an MPI
-    /// job, for the second thread of this process. Does nothing in a worker that a command
-    /// has started.
-    pub(super) fn begin(&self, task: u64) {
+    /// job, for the second thread of this process. Returns `true` if the parent learns this
+    /// only from a message.
+    pub(super) fn begin(&self, task: u64) -> bool {
         match self {
             Self::Direct(sender) => sender.begin(task),
-            Self::Elsewhere(remote) => remote.begin(),
+            Self::Elsewhere(remote) => {
+                remote.begin();
+                true
+            }
         }
     }
 
@@ -48,6 +51,16 @@ impl Output {
         match self {
             Self::Direct(sender) => sender.can_wake_after(took),
             Self::Elsewhere(remote) => remote.is_open(),
+        }
+    }
+
+    /// Returns `true` if the parts of this message arrive together, as one piece.
+    fn sends_whole(&self, parts: &[&[u8]]) -> bool {
+        match (self, parts) {
+            (Self::Direct(sender), [only, others @ ..]) => {
+                sender.sends_whole(only) && others.iter().all(|part| part.is_empty())
+            }
+            _ => false,
         }
     }
 
@@ -71,6 +84,8 @@ pub(super) struct Answers {
     /// own identity with this identity, and ends.
     origin: Origin,
     buffer: Vec<u8>,
+    /// `true` if the worker has begun its task, and has not sent the message `Started`.
+    is_unsaid: bool,
 }
 
 impl Answers {
@@ -80,14 +95,23 @@ impl Answers {
             output,
             origin,
             buffer: Vec::new(),
+            is_unsaid: false,
         }
     }
 
-    /// Tells the parent that the worker begins a task. Ends the process if the parent
+    /// Records that the worker begins a task, and tells the parent unless the parent looks at
+    /// this record before it sleeps (`transport/begun.rs`).
+    pub(super) fn start(&mut self, task: u64) {
+        match self.output.begin(task) {
+            true => self.say_started(task),
+            false => self.is_unsaid = true,
+        }
+    }
+
+    /// Tells the parent that the worker has begun a task. Ends the process if the parent
     /// cannot learn this: it would take the task for one that has not begun, and run it
     /// again.
-    pub(super) fn start(&mut self, task: u64) {
-        self.output.begin(task);
+    fn say_started(&mut self, task: u64) {
         let mut started = bare(Kind::Started, task);
         set_cpu(&mut started, current_process::cpu());
         let sent = self.output.send(&[&started]);
@@ -122,7 +146,13 @@ impl Answers {
         let Encoded { mut bytes, numbers } = answer;
         set_cpu(&mut bytes, current_process::cpu());
         let numbers = numbers.as_ref().map(|numbers| numbers.bytes());
-        self.send_answer(&[&bytes, numbers.unwrap_or_default()]);
+        let parts = [&bytes[..], numbers.unwrap_or_default()];
+        // The parent takes an answer in pieces only for a task that has begun as far as the
+        // parent knows.
+        if std::mem::take(&mut self.is_unsaid) && !self.output.sends_whole(&parts) {
+            self.say_started(task);
+        }
+        self.send_answer(&parts);
         let kind = Header::of(&bytes).map(|header| header.kind);
         if bytes.capacity() <= KEPT {
             bytes.clear();
@@ -147,3 +177,6 @@ impl Answers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

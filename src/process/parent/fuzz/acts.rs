@@ -81,7 +81,10 @@ impl Driver {
             }
             7 | 8 => {
                 let bytes = match input.byte() % 6 {
-                    0 => bare(Kind::Returned, worker.begun().unwrap_or(1) + 1).to_vec(),
+                    0 => {
+                        let task = worker.begun().map_or(u64::MAX, |task| task + 1);
+                        bare(Kind::Returned, task).to_vec()
+                    }
                     1 => {
                         // This `Ready` names no host, so the pool takes the worker for one
                         // behind a relay.

@@ -188,14 +188,21 @@ impl Worker {
                 }
             }
             At::Chosen(task) => {
-                // Only shared memory says that a task begins before `Started` says it.
+                // Only shared memory says that a task begins before `Started` says it, and
+                // mostly in its place.
+                let says_started = match &self.line {
+                    Line::Direct(sender, ..) => sender.begin(task),
+                    _ => true,
+                };
                 if self.is_shared() {
-                    if let Line::Direct(sender, ..) = &self.line {
-                        sender.begin(task);
-                    }
                     self.begin(book, task);
                 }
-                self.at = At::Begun(task);
+                if says_started {
+                    self.at = At::Begun(task);
+                } else {
+                    book.runs(task);
+                    self.at = At::Running(task);
+                }
             }
             At::Begun(task) => {
                 self.say(Kind::Started, task);

@@ -55,12 +55,14 @@ pub(in super::super) struct Watched {
 }
 
 pub(in super::super) fn watch(state: &PoolState) -> Vec<Watched> {
+    // A thread may make offers after this call and before the sleep.
+    let may_have_offers = state.offered.is_some();
     let workers = state.workers.iter();
     workers
         .map(|(number, handle)| Watched {
             number: *number,
             process: Arc::clone(&handle.process),
-            watch: handle.watch(),
+            watch: handle.watch(may_have_offers),
             has_unsent: handle.has_unsent(),
             can_flush: handle.can_flush(),
             is_malformed: handle.is_malformed,
@@ -76,9 +78,10 @@ impl Watched {
         self.can_flush || self.watch.has_room()
     }
 
-    /// Returns `true` if bytes have arrived, or if there is room for unsent bytes.
+    /// Returns `true` if bytes have arrived, if the worker has begun a task, or if there is
+    /// room for unsent bytes.
     fn is_ready(&self) -> bool {
-        self.can_send() || !self.is_malformed && self.watch.has_bytes()
+        self.can_send() || !self.is_malformed && self.watch.has_news()
     }
 }
 

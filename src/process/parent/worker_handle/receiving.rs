@@ -20,8 +20,8 @@ const OTHER_GREETING: &str = "its greeting is not that of this version: its prog
                               changes the bytes, as a terminal does (`ssh -tt`)";
 
 impl WorkerHandle {
-    /// Returns `true` if the worker may have begun a task whose `Started` the pool has not
-    /// read. This is so if the last task that the worker's shared memory names is not
+    /// Returns `true` if the worker may have begun a task without the pool's knowledge.
+    /// This is so if the last task that the worker's shared memory names is not
     /// `last_begun`.
     pub(in crate::process::parent) fn may_have_begun(&self) -> bool {
         self.end.may_have_begun_after(self.last_begun)
@@ -31,6 +31,36 @@ impl WorkerHandle {
     /// the worker has begun.
     pub(in crate::process::parent) fn has_begun_last(&self, task: u64) -> bool {
         !self.end.may_have_begun_after(task)
+    }
+
+    /// Records that the pool now looks for a task that the worker has begun without the
+    /// message `Started` ([`begun_unsaid`](Self::begun_unsaid)). `has_offers` says that the
+    /// worker may have taken an offer that the pool has not assigned.
+    pub(in crate::process::parent) fn look_at_begun(&mut self, has_offers: bool) {
+        if self.may_begin_after(has_offers).is_some() {
+            self.end.look_at_begun();
+        }
+    }
+
+    /// Returns the number of the worker's current task if the worker has begun the task
+    /// without the message `Started`, and the pool does not know this yet.
+    pub(in crate::process::parent) fn begun_unsaid(&self) -> Option<u64> {
+        let unstarted = self.in_flight().filter(|task| task.started.is_none());
+        let task = unstarted?.entry.number;
+        (self.end.is_shared() && self.has_begun_last(task)).then_some(task)
+    }
+
+    /// Returns the number of the last task of which the pool knows that the worker has begun
+    /// it, if the worker may begin its next task before it sends another message. If the
+    /// worker cannot, the pool need not look at the worker's memory. Such a look takes as
+    /// long as a tenth of a round trip.
+    fn may_begin_after(&self, has_offers: bool) -> Option<u64> {
+        let may_begin = match &self.activity {
+            WorkerState::Starting | WorkerState::Idle => has_offers,
+            WorkerState::Busy(in_flight) => in_flight.started.is_none(),
+            WorkerState::Leaving => false,
+        };
+        may_begin.then_some(self.last_begun)
     }
 
     /// Returns the number, plus one, of the CPU on which the worker sent its last message,
@@ -152,9 +182,11 @@ impl WorkerHandle {
     }
 
     /// Returns a [`Watch`], by which a thread waits for the worker's messages without the
-    /// pool's lock.
-    pub(in crate::process::parent) fn watch(&self) -> Watch {
-        self.end.watch(self.has_unsent() && self.is_full)
+    /// pool's lock. `may_have_offers` says that the worker may take an offer.
+    pub(in crate::process::parent) fn watch(&self, may_have_offers: bool) -> Watch {
+        let last_begun = self.may_begin_after(may_have_offers);
+        self.end
+            .watch(self.has_unsent() && self.is_full, last_begun)
     }
 
     /// Returns `true` if messages of the worker have arrived in shared memory or through
@@ -164,7 +196,8 @@ impl WorkerHandle {
     }
 
     /// Asks the worker to wake the supervisor when it sends its next message. Returns
-    /// `false` if a message has arrived already.
+    /// `false` if a message has arrived already. The worker may have begun a task before
+    /// this call, and then has sent no message.
     pub(in crate::process::parent) fn arm(&mut self) -> bool {
         self.is_malformed || self.end.arm()
     }
@@ -262,7 +295,8 @@ impl WorkerHandle {
         may_begin: &dyn Fn(u64) -> bool,
     ) -> Result<(), String> {
         use Kind::{
-            Declined, Fetch, InitializeFailed, Initialized, Pong, Ready, Recalled, Refused, Started,
+            Declined, Fetch, InitializeFailed, Initialized, Panicked, Pong, Ready, Recalled,
+            Refused, Returned, Started, Undecodable, Unencodable,
         };
         let may_come = match (&self.activity, kind) {
             // The pool ignores the answers of a worker that is being killed
@@ -275,7 +309,7 @@ impl WorkerHandle {
             (WorkerState::Leaving, Ready | Refused) => !self.is_ready,
             (WorkerState::Leaving, Initialized | InitializeFailed) => !self.has_begun,
             (WorkerState::Busy(in_flight), Started) if in_flight.entry.number == task => {
-                in_flight.started.is_none()
+                in_flight.started.is_none() || in_flight.is_unsaid
             }
             (WorkerState::Busy(in_flight), Fetch) if in_flight.entry.number == task => {
                 in_flight.offer.is_some() && in_flight.started.is_none() && in_flight.written == 0
@@ -291,9 +325,12 @@ impl WorkerHandle {
             (WorkerState::Idle | WorkerState::Leaving, Declined) => true,
             (_, Started | Fetch | Declined) => false,
             (_, Ready | Refused | Initialized | InitializeFailed) => false,
+            // With shared memory, an answer may be the first message about its task.
             (WorkerState::Busy(in_flight), _) => {
-                in_flight.entry.number == task && in_flight.started.is_some()
+                let has_begun = in_flight.started.is_some() || self.end.is_shared();
+                in_flight.entry.number == task && has_begun
             }
+            (WorkerState::Idle, Returned | Panicked | Undecodable | Unencodable) => may_begin(task),
             _ => false,
         };
         // Messages of the kinds below have no payload, except that a launched worker's
@@ -362,3 +399,6 @@ fn explain(error: ProtocolError) -> String {
         format!("it sent nonsense ({error}); {FOREIGN_BYTES}")
     }
 }
+
+#[cfg(test)]
+mod tests;

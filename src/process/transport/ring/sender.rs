@@ -10,7 +10,7 @@ use super::{
     ASLEEP, FREED, HEAD, LARGEST, LINE_BYTES, Memory, NAPPING, NAPPING_IN_BURST, RECEIVER_SLEEPS,
     SENDER_SLEEPS, SMALLEST_PIECE, Scribbled, lines,
 };
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 #[derive(Debug)]
 pub(in crate::process::transport) struct Sender<W> {
@@ -59,6 +59,15 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
             }
         }
         Ok(sent)
+    }
+
+    /// Returns `true` if the receiver sleeps and does not only nap. If this method returns
+    /// `false`, the receiver sees what this thread has published before the call, as soon as it
+    /// looks once more before it next sleeps.
+    pub(in crate::process::transport) fn is_receiver_asleep(&self) -> bool {
+        // ORDERING: the fence pairs with the fence in `set_flag`.
+        fence(Ordering::SeqCst);
+        self.memory.words[RECEIVER_SLEEPS].load(Ordering::Relaxed) == ASLEEP
     }
 
     pub(in crate::process::transport) fn bell(&self) -> Bell<W> {

@@ -51,7 +51,7 @@ fn the_time_that_closing_takes_is_measured_again() {
 fn a_worker_without_room_wakes_a_parent_that_naps() {
     for in_burst in [false, true] {
         let (mut parent, (mut sender, _)) = transport();
-        let watch = parent.watch(false);
+        let watch = parent.watch(false, None);
         watch.nap(in_burst);
         // The bytes do not fit into the ring, so the worker would sleep.
         let sent = sender.send_all(&vec![1; 1 << 20]);
@@ -67,7 +67,7 @@ fn a_worker_without_room_wakes_a_parent_that_naps() {
 fn only_an_idle_worker_leaves_a_parent_alone_that_naps_in_a_burst() {
     for (in_burst, takes_offers) in [(false, false), (false, true), (true, false), (true, true)] {
         let (parent, (_sender, mut receiver)) = transport();
-        let watch = parent.watch(false);
+        let watch = parent.watch(false, None);
         watch.nap(in_burst);
         let received = receiver.receive(&mut [0; 64], &mut Vec::new(), takes_offers, false);
         assert_eq!(received.unwrap_err().kind(), io::ErrorKind::WouldBlock);
