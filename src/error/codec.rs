@@ -30,22 +30,18 @@ pub enum Side {
 }
 
 impl CodecError {
-    pub(crate) fn new(side: Side, type_name: impl Into<String>, reason: impl Into<String>) -> Self {
+    /// `is_shortage` says that there was no memory for the value.
+    pub(crate) fn new(
+        side: Side,
+        type_name: impl Into<String>,
+        reason: impl Into<String>,
+        is_shortage: bool,
+    ) -> Self {
         Self(Arc::new(Parts {
             side,
             type_name: type_name.into(),
             reason: reason.into(),
-            is_shortage: false,
-        }))
-    }
-
-    /// Creates the error of a value for which there was no memory.
-    pub(crate) fn shortage(side: Side, type_name: String, reason: String) -> Self {
-        Self(Arc::new(Parts {
-            side,
-            type_name,
-            reason,
-            is_shortage: true,
+            is_shortage,
         }))
     }
 

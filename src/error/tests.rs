@@ -48,7 +48,7 @@ fn a_broken_pool_says_what_broke_it_and_that_a_new_one_is_needed() {
     let panic = || Error::Panicked(Panic::from_payload(Box::new("ouch")));
     let died = || worker_died(End::Exited(3), None, Moment::Initializing, 0);
     let full = io::Error::from(io::ErrorKind::OutOfMemory);
-    let undecoded = Error::Decode(CodecError::new(Side::Worker, "Shape", "no corners"));
+    let undecoded = Error::Decode(CodecError::new(Side::Worker, "Shape", "no corners", false));
     let starts = BrokenPart::Starts {
         workers: 5,
         look_at: "the initializer",
@@ -202,7 +202,7 @@ fn a_death_says_who_how_and_under_what() {
 
 #[test]
 fn each_message_says_what_happened_and_what_to_do() {
-    let codec = CodecError::new(Side::Worker, "Shape", "no corners");
+    let codec = CodecError::new(Side::Worker, "Shape", "no corners", false);
     for (error, what, to_do) in [
         (
             Error::TimeLimit(thumb()),
@@ -235,7 +235,7 @@ fn each_message_says_what_happened_and_what_to_do() {
 #[test]
 fn a_value_for_which_there_was_no_memory_is_not_said_to_be_read_wrongly() {
     let why = "there is no memory for its 9 bytes".to_owned();
-    let error = CodecError::shortage(Side::Parent, "String".to_owned(), why);
+    let error = CodecError::new(Side::Parent, "String", why, true);
     assert_eq!(
         Error::Decode(error).to_string(),
         "a value of the type String could not be decoded here: there is no memory for its 9 \

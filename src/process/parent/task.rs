@@ -2,6 +2,7 @@
 //! converts the worker's answer into the task's value or an error.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -269,7 +270,7 @@ impl OfChunk {
     ) -> Result<Results<R>, Error> {
         let mut results = Results::with_capacity(self.items);
         for item in answers(bytes) {
-            let (kind, item) = item.map_err(|why| malformed_chunk(&why.to_string()))?;
+            let (kind, item) = item.map_err(malformed_chunk)?;
             if results.len() == self.items {
                 return Err(malformed_chunk("there are too many"));
             }
@@ -301,25 +302,21 @@ fn item_value<R: DeserializeOwned + 'static>(item: &[u8]) -> Result<R, Error> {
 /// the worker's answer makes no sense.
 #[cold]
 fn item_error(kind: Kind, why: &[u8], name: Option<&Arc<str>>) -> Result<Error, Error> {
-    let answer = Answer::read(kind, why).map_err(|why| malformed_chunk(&why.to_string()))?;
+    let answer = Answer::read(kind, why).map_err(malformed_chunk)?;
     match outcome(answer, name.cloned(), |never: Infallible, _| Ok(never)) {
         Err(error) => Ok(error),
         Ok(never) => match never {},
     }
 }
 
-fn malformed_chunk(what: &str) -> Error {
+fn malformed_chunk(what: impl Display) -> Error {
     Error::other(format!(
         "the worker's answer for several items makes no sense ({what}); {FOREIGN_BYTES}"
     ))
 }
 
 pub(super) fn codec_error(side: Side, fault: CodecFault) -> CodecError {
-    let new = match fault.is_shortage {
-        true => CodecError::shortage,
-        false => CodecError::new,
-    };
-    new(side, fault.type_name, fault.reason)
+    CodecError::new(side, fault.type_name, fault.reason, fault.is_shortage)
 }
 
 #[cfg(test)]

@@ -12,35 +12,21 @@ pub(super) fn has_hidden_parts<T: 'static>() -> bool {
     needs_drop::<T>() && !is_plain::<T>() && !is_vec_of_plain::<T>()
 }
 
-macro_rules! is_vec_of_plain {
-    ($($part:ty)*) => {
+/// Defines `is_plain` for the given types, and `is_vec_of_plain` for the vectors of them.
+macro_rules! plain {
+    ($($type:ty)*) => {
+        /// Returns `true` if the type is one of a few common types whose `Serialize`,
+        /// `Deserialize` and `Drop` run no user code.
+        pub(crate) fn is_plain<T: 'static>() -> bool {
+            let is = |plain: TypeId| TypeId::of::<T>() == plain;
+            false $(|| is(TypeId::of::<$type>()))*
+        }
+
         fn is_vec_of_plain<T: 'static>() -> bool {
             let is = |plain: TypeId| TypeId::of::<T>() == plain;
-            false $(|| is(TypeId::of::<Vec<$part>>()))*
+            false $(|| is(TypeId::of::<Vec<$type>>()))*
         }
     };
 }
 
-is_vec_of_plain! { u8 u16 u32 u64 usize i8 i16 i32 i64 isize f32 f64 bool char String }
-
-/// Returns `true` if the type is one of a few common types whose `Serialize`, `Deserialize`
-/// and `Drop` run no user code.
-pub(crate) fn is_plain<T: 'static>() -> bool {
-    let is = |plain: TypeId| TypeId::of::<T>() == plain;
-    is(TypeId::of::<()>())
-        || is(TypeId::of::<bool>())
-        || is(TypeId::of::<u8>())
-        || is(TypeId::of::<u16>())
-        || is(TypeId::of::<u32>())
-        || is(TypeId::of::<u64>())
-        || is(TypeId::of::<usize>())
-        || is(TypeId::of::<i8>())
-        || is(TypeId::of::<i16>())
-        || is(TypeId::of::<i32>())
-        || is(TypeId::of::<i64>())
-        || is(TypeId::of::<isize>())
-        || is(TypeId::of::<f32>())
-        || is(TypeId::of::<f64>())
-        || is(TypeId::of::<char>())
-        || is(TypeId::of::<String>())
-}
+plain! { () bool u8 u16 u32 u64 usize i8 i16 i32 i64 isize f32 f64 char String }
