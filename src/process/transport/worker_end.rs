@@ -68,8 +68,8 @@ pub(crate) struct WorkerSender {
 /// measures anew how long it takes to close a descriptor, because a CPU changes its speed.
 const UNCHECKED: u32 = 1024;
 
-/// The number of CPU pauses for which a worker that begins a task waits before it wakes a
-/// pool that sleeps.
+/// The largest number of CPU pauses for which a worker that begins a task waits before it
+/// wakes a pool that sleeps.
 const PAUSES_BEFORE_STARTED: u32 = 20;
 
 impl WorkerSender {
@@ -84,14 +84,14 @@ impl WorkerSender {
             return true;
         };
         begun.record(task);
-        if !sender.is_receiver_asleep() {
-            return false;
-        }
         // A thread that submits a task often begins to wait for it just now, and then reads
         // the answer itself. The wake-up of the pool would take many times as long as these
         // pauses.
-        (0..PAUSES_BEFORE_STARTED).for_each(|_| spin_loop());
         sender.is_receiver_asleep()
+            && (0..PAUSES_BEFORE_STARTED).all(|_| {
+                spin_loop();
+                sender.is_receiver_asleep()
+            })
     }
 
     /// Returns `true` if [`send_all`](Self::send_all) sends these bytes as one record, which
