@@ -17,6 +17,7 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() + self.count_numbers()
     }
@@ -37,6 +38,7 @@ impl Encoded {
     }
 
     /// Returns all bytes as one slice, or `None` if some of the bytes are in `numbers`.
+    #[inline]
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
         self.numbers.is_none().then_some(&self.bytes)
     }
@@ -58,6 +60,7 @@ pub(crate) enum EncodedCall {
 }
 
 impl EncodedCall {
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::InPlace { length, .. } => usize::from(*length),
@@ -72,6 +75,7 @@ impl EncodedCall {
         }
     }
 
+    #[inline]
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
         match self {
             Self::InPlace { bytes, length } => Some(&bytes[..usize::from(*length)]),
@@ -81,6 +85,7 @@ impl EncodedCall {
 }
 
 impl From<Encoded> for EncodedCall {
+    #[inline]
     fn from(encoded: Encoded) -> Self {
         let mut bytes = [0; IN_PLACE];
         let length = encoded.as_slice().map_or(usize::MAX, <[u8]>::len);
@@ -95,6 +100,7 @@ impl From<Encoded> for EncodedCall {
 }
 
 impl From<Vec<u8>> for Encoded {
+    #[inline]
     fn from(bytes: Vec<u8>) -> Self {
         Self {
             bytes,

@@ -34,6 +34,7 @@ pub(crate) struct Image {
 }
 
 impl Image {
+    #[inline]
     pub(crate) fn current() -> &'static Self {
         static CURRENT: OnceLock<Image> = OnceLock::new();
         CURRENT.get_or_init(Self::read)
@@ -41,6 +42,7 @@ impl Image {
 
     /// Returns the link address of the code at `address`. Returns `None` if `address` is
     /// not in the code of the main program.
+    #[inline]
     pub(crate) fn link_address(&self, address: usize) -> Option<u64> {
         let link = address.wrapping_sub(self.bias);
         self.has_code_at(link).then_some(link as u64)

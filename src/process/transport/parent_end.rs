@@ -272,6 +272,7 @@ impl ParentEnd {
         false
     }
 
+    #[inline]
     pub(crate) fn is_shared(&self) -> bool {
         self.shared.is_some()
     }

@@ -185,6 +185,7 @@ impl Assembler {
 
     /// Returns the buffer into which the caller reads the next bytes. The caller must first
     /// call [`next`](Self::next) until it returns `None`.
+    #[inline]
     pub(crate) fn spare_buffer(&mut self) -> Result<&mut [u8], ProtocolError> {
         let is_filled = self.end == self.read_buf.len();
         if self.start == self.end {
@@ -227,6 +228,7 @@ impl Assembler {
 
     /// Records that the caller has read `count` bytes into
     /// [`spare_buffer`](Self::spare_buffer).
+    #[inline]
     pub(crate) fn advance(&mut self, count: usize) {
         match &mut self.partial {
             // The caller has read the bytes into a buffer of the payload, because
@@ -246,6 +248,7 @@ impl Assembler {
     /// Returns an error if the bytes are malformed, or if there is not enough memory for
     /// the frame. The caller must then close the connection, because the start of the
     /// next frame is unknown.
+    #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Frame>, ProtocolError> {
         if self.partial.is_none() {
             let buffered = &self.read_buf[self.start..self.end];
@@ -282,11 +285,13 @@ impl Assembler {
 
     /// Returns the header of the frame that is arriving, or `None` if the header has not
     /// arrived.
+    #[inline]
     pub(crate) fn header(&self) -> Option<&Header> {
         self.partial.as_ref().map(|partial| &partial.header)
     }
 
     /// Returns `true` if the assembler holds no bytes of an incomplete frame.
+    #[inline]
     pub(crate) fn is_between_frames(&self) -> bool {
         self.partial.is_none() && self.start == self.end
     }

@@ -189,6 +189,7 @@ fn request<A: Serialize>(kind: Kind, call: Call, args: &A) -> Result<Vec<u8>, Co
     Ok(frame)
 }
 
+#[inline]
 fn begin(kind: Kind, call: Call, out: &mut Vec<u8>) -> FrameWriter {
     let open = FrameWriter::begin(out, kind, 0);
     out.extend_from_slice(&call.to_bytes());

@@ -120,6 +120,7 @@ impl Header {
         Self::parse(*frame.first_chunk()?).ok()
     }
 
+    #[inline]
     pub(super) fn parse(bytes: [u8; HEADER]) -> Result<Self, ProtocolError> {
         let [first, task, length] = bytemuck::cast::<_, [u64; 3]>(bytes).map(u64::from_le);
         let [_, _, size, head, ..] = bytes;
@@ -203,6 +204,7 @@ pub(crate) struct FrameWriter {
 impl FrameWriter {
     /// Writes the header of a frame. The bytes that the caller appends before it calls
     /// [`close`](Self::close) are the frame's payload.
+    #[inline]
     pub(crate) fn begin(out: &mut Vec<u8>, kind: Kind, task: u64) -> Self {
         let at = out.len();
         out.extend_from_slice(&(kind as u16).to_le_bytes());
@@ -212,11 +214,13 @@ impl FrameWriter {
         Self { at }
     }
 
+    #[inline]
     pub(crate) fn set_kind(&self, out: &mut [u8], kind: Kind) {
         out[self.at..self.at + 2].copy_from_slice(&(kind as u16).to_le_bytes());
     }
 
     /// Writes the length of the payload into the frame's header.
+    #[inline]
     pub(crate) fn close(self, out: &mut [u8]) {
         self.put_length(out, 0);
     }
@@ -228,6 +232,7 @@ impl FrameWriter {
     /// # Panics
     ///
     /// Panics if 256 or more bytes of the payload stand in front of the numbers.
+    #[inline]
     pub(crate) fn close_encoded(self, out: &mut Encoded) {
         if let Some(numbers) = &out.numbers {
             let head = out.bytes.len() - self.at - HEADER;
@@ -245,6 +250,7 @@ impl FrameWriter {
 }
 
 /// Returns a complete frame that has no payload.
+#[inline]
 pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
     let mut bytes = [0; HEADER];
     bytes[..2].copy_from_slice(&(kind as u16).to_le_bytes());
@@ -253,11 +259,13 @@ pub(crate) fn bare(kind: Kind, task: u64) -> [u8; HEADER] {
 }
 
 /// Sets the task number in the header of a complete frame.
+#[inline]
 pub(crate) fn set_task(frame: &mut [u8], task: u64) {
     frame[8..16].copy_from_slice(&task.to_le_bytes());
 }
 
 /// Sets the sender's CPU in the header of a complete frame.
+#[inline]
 pub(crate) fn set_cpu(frame: &mut [u8], cpu: u32) {
     frame[4..8].copy_from_slice(&cpu.to_le_bytes());
 }

@@ -86,6 +86,7 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    #[inline]
     pub(crate) fn of(frame: Frame) -> Result<Self, ProtocolError> {
         match frame.kind {
             Kind::Hello => Hello::read(&frame.payload.bytes).map(Self::Hello),
@@ -109,6 +110,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
+    #[inline]
     fn of(payload: Encoded) -> Result<Self, ProtocolError> {
         let call = payload
             .bytes
@@ -122,6 +124,7 @@ impl Work {
 
     /// Returns the encoded arguments. If their encoding ends with the numbers of a vector,
     /// only the first call of this method returns these numbers, because it moves them.
+    #[inline]
     pub(crate) fn args(&mut self) -> (&[u8], Option<Box<Numbers>>) {
         let Encoded { bytes, numbers } = &mut self.payload;
         (&bytes[Call::BYTES..], numbers.take())
@@ -174,6 +177,7 @@ pub(crate) enum Reply {
 }
 
 impl Reply {
+    #[inline]
     pub(crate) fn of(frame: Frame) -> Result<Self, ProtocolError> {
         match frame.kind {
             Kind::Ready => Ok(Self::Ready(ReadyOn {
