@@ -345,9 +345,15 @@ impl WorkerByHand {
         true
     }
 
-    /// Begins a task, but sends no `Started`, as if this message were lost.
+    /// Begins a task, but sends no `Started`, as a worker does whose pool is awake, or as if
+    /// this message were lost.
     pub(super) fn begin_unsaid(&self, task: u64) {
         self.sender.begin(task);
+    }
+
+    /// Returns `true` if the pool sleeps, and asks this worker to wake it.
+    pub(super) fn must_wake_the_pool(&self) -> bool {
+        self.sender.begin(0)
     }
 
     pub(super) fn say(&mut self, kind: Kind, number: u64) {

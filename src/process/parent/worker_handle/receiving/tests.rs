@@ -3,7 +3,7 @@
 
 use super::super::super::by_hand::{PoolByHand, WorkerByHand};
 use super::super::super::supervisor::sleep::{Rest, watch};
-use super::super::KillReason;
+use super::super::{KillReason, WorkerState};
 use crate::process::settings::{Config, Transport};
 use crate::process::wire::frame::Kind;
 
@@ -48,6 +48,26 @@ fn the_pool_looks_for_begun_tasks_before_it_sleeps_and_after_a_thread_has_polled
         pool.hear(&mut worker, Kind::Returned, 1);
         pool.assert_ran(&task);
         assert!(pool.is_idle(&worker) && would_sleep(&pool));
+    }
+}
+
+/// A worker that is still starting may have taken an offer, like an idle worker. If the
+/// supervisor sleeps, it must learn of both.
+#[test]
+fn a_thread_that_stops_polling_asks_each_worker_to_wake_the_supervisor() {
+    for is_starting in [false, true] {
+        let (pool, [worker]) = PoolByHand::new();
+        pool.with(|state| state.is_asleep = true);
+        pool.pool.begin_polling();
+        if is_starting {
+            pool.with(|state| {
+                let handle = state.workers.get_mut(&worker.number).unwrap();
+                handle.activity = WorkerState::Starting;
+            });
+        }
+        assert!(!worker.must_wake_the_pool());
+        pool.pool.end_polling();
+        assert!(worker.must_wake_the_pool(), "{is_starting}");
     }
 }
 
