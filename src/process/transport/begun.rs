@@ -27,7 +27,7 @@
 use std::ops::Deref;
 
 use super::checksum::mask;
-use crate::sync::{AtomicU64, Ordering};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 /// The word, and its key. A clone refers to the same word.
 #[derive(Clone, Debug)]
@@ -42,13 +42,18 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Begun<W> {
         Self { memory, key }
     }
 
-    /// Records that the worker begins a task. The number 0 stands for no task.
+    /// Records that the worker begins a task. The number 0 stands for no task. After this
+    /// call, the worker looks if the pool sleeps ([`Sender::is_receiver_asleep`]).
+    ///
+    /// [`Sender::is_receiver_asleep`]: super::ring::Sender::is_receiver_asleep
     pub(super) fn record(&self, task: u64) {
         // ORDERING: publishes that the worker has copied the task's call. Pairs with the
-        // load in `word`, after which the pool may use the memory of the call again. The
-        // fence in `Sender::is_receiver_asleep` orders this store before all stores of the
-        // task.
+        // load in `word`, after which the pool may use the memory of the call again.
         self.memory[0].store(mask(self.key, task), Ordering::Release);
+        // ORDERING: orders the store before the load of the flag that says if the pool
+        // sleeps, and before all stores of the task. Pairs with the fence in
+        // `Memory::set_flag` of `ring.rs`.
+        fence(Ordering::SeqCst);
     }
 
     /// Returns `true` if `task` is the last task that the worker has begun.

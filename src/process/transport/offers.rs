@@ -119,6 +119,16 @@ pub(super) fn code(worker: usize) -> u64 {
 }
 
 impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
+    fn new(calls: W, statuses: W, key: u64) -> Self {
+        let slots = statuses.len();
+        assert!(slots.is_power_of_two(), "there are 2^n slots for offers");
+        Self {
+            calls,
+            statuses,
+            key,
+        }
+    }
+
     fn slots(&self) -> u64 {
         self.statuses.len() as u64
     }
@@ -140,14 +150,19 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         self.calls[OLDEST].load(Ordering::Relaxed)
     }
 
-    fn status_word(&self, n: u64) -> &AtomicU64 {
+    /// Returns the number of the slot of offer `n`: `n % slots`. The number of slots is a
+    /// power of two, because a division would take ten times as long.
+    fn index(&self, n: u64) -> usize {
         // This conversion is lossless: the remainder is a valid index.
-        &self.statuses[(n % self.slots()) as usize]
+        (n & (self.slots() - 1)) as usize
+    }
+
+    fn status_word(&self, n: u64) -> &AtomicU64 {
+        &self.statuses[self.index(n)]
     }
 
     fn slot(&self, n: u64) -> &[AtomicU64] {
-        // This conversion is lossless: the remainder is a valid index.
-        let start = FRONT + SLOT * (n % self.slots()) as usize;
+        let start = FRONT + SLOT * self.index(n);
         &self.calls[start..start + SLOT]
     }
 
@@ -165,7 +180,7 @@ impl<W: Deref<Target = [AtomicU64]>> Memory<W> {
         let (number, by) = (bits >> 16, bits & 0xffff);
         let laps = number.wrapping_sub(n);
         match by {
-            _ if laps > 0 && laps % self.slots() == 0 && laps >> 40 == 0 => Status::Later,
+            _ if laps > 0 && self.index(laps) == 0 && laps >> 40 == 0 => Status::Later,
             _ if laps != 0 => Status::Scribbled,
             OPEN => Status::Open,
             RECALLED => Status::Recalled,
@@ -202,12 +217,10 @@ impl<W: Deref<Target = [AtomicU64]>> Offers<W> {
     /// Returns the offers in these memories, which must hold zeros. All processes must use
     /// the same `key` for the statuses.
     pub(super) fn new(calls: W, statuses: W, key: u64) -> Self {
-        let memory = Memory {
-            calls,
-            statuses,
-            key,
-        };
-        Self { memory, next: 0 }
+        Self {
+            memory: Memory::new(calls, statuses, key),
+            next: 0,
+        }
     }
 
     /// Returns the largest number of offers that may exist at the same time.
@@ -320,11 +333,7 @@ impl<W: Deref<Target = [AtomicU64]>> Taker<W> {
     /// Returns the side of the offers that belongs to the worker with this code.
     pub(super) fn new(calls: W, statuses: W, key: u64, code: u64) -> Self {
         Self {
-            memory: Memory {
-                calls,
-                statuses,
-                key,
-            },
+            memory: Memory::new(calls, statuses, key),
             code,
             cursor: 0,
         }

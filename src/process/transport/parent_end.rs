@@ -339,7 +339,7 @@ impl ParentEnd {
     #[inline]
     pub(crate) fn is_asleep(&self) -> bool {
         let shared = self.shared.as_ref();
-        shared.is_some_and(|shared| shared.sender.bell().is_asleep())
+        shared.is_some_and(|shared| shared.sender.is_receiver_asleep())
     }
 
     /// Wakes the worker if it sleeps. Returns `true` if the worker slept.

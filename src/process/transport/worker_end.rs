@@ -118,7 +118,7 @@ impl WorkerSender {
         }
         self.unchecked = 0;
         let shared = self.shared.as_ref();
-        let is_asleep = shared.is_some_and(|(_, sender)| sender.bell().is_asleep());
+        let is_asleep = shared.is_some_and(|(_, sender)| sender.is_receiver_asleep());
         self.channel.is_open() && (!is_asleep || self.channel.is_intact())
     }
 

@@ -118,7 +118,7 @@ fn no_worker_sleeps_beside_an_offer_without_being_woken() {
         let mut parent = Offers::new(&calls[..], &statuses[..], KEY);
         let sender = Sender::new(&ring[..], KEY);
         parent.offer(b"a", 0);
-        let wakes = sender.bell().is_asleep();
+        let wakes = sender.is_receiver_asleep();
         let sleeps = worker.join().expect("no panic");
         assert!(!sleeps || wakes);
     });

@@ -191,7 +191,7 @@ impl Driver<'_> {
             1 => (NAPPING..=NAPPING, bell.must_wake_from_nap(false)),
             _ => (NAPPING..=NAPPING_IN_BURST, bell.must_wake_from_nap(true)),
         };
-        let is_asleep = bell.is_asleep();
+        let is_asleep = self.sender.is_receiver_asleep();
         if !self.is_clean {
             return;
         }

@@ -10,7 +10,7 @@ use super::{
     ASLEEP, FREED, HEAD, LARGEST, LINE_BYTES, Memory, NAPPING, NAPPING_IN_BURST, RECEIVER_SLEEPS,
     SENDER_SLEEPS, SMALLEST_PIECE, Scribbled, lines,
 };
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering};
 
 #[derive(Debug)]
 pub(in crate::process::transport) struct Sender<W> {
@@ -61,12 +61,12 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
         Ok(sent)
     }
 
-    /// Returns `true` if the receiver sleeps and does not only nap. If this method returns
-    /// `false`, the receiver sees what this thread has published before the call, as soon as it
-    /// looks once more before it next sleeps.
+    /// Returns `true` if the receiver sleeps and does not only nap. Before this call, the
+    /// caller publishes something and then executes a `SeqCst` fence. If this method
+    /// returns `false`, the receiver sees what was published before it next sleeps, because
+    /// it looks once more after it has set its flag.
     pub(in crate::process::transport) fn is_receiver_asleep(&self) -> bool {
-        // ORDERING: the fence pairs with the fence in `set_flag`.
-        fence(Ordering::SeqCst);
+        // ORDERING: the caller's fence pairs with the fence in `set_flag`.
         self.memory.words[RECEIVER_SLEEPS].load(Ordering::Relaxed) == ASLEEP
     }
 
@@ -180,15 +180,6 @@ impl<W: Deref<Target = [AtomicU64]> + Clone> Sender<W> {
 pub(in crate::process::transport) struct Bell<W>(Memory<W>);
 
 impl<W: Deref<Target = [AtomicU64]>> Bell<W> {
-    /// Returns `true` if the receiver sleeps and does not only nap. Before this call, the
-    /// caller publishes something and then executes a `SeqCst` fence. If this method
-    /// returns `false`, the receiver sees what was published before it next sleeps, because
-    /// it looks once more after it has set its flag.
-    pub(in crate::process::transport) fn is_asleep(&self) -> bool {
-        // ORDERING: the caller's fence pairs with the fence in `set_flag`.
-        self.0.words[RECEIVER_SLEEPS].load(Ordering::Relaxed) == ASLEEP
-    }
-
     /// Clears the flag of the receiver, if the receiver sleeps and does not only nap.
     /// Returns `true` if this call has cleared the flag: then the caller has to wake the
     /// receiver.
