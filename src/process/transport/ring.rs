@@ -181,4 +181,4 @@ pub(super) mod fuzz;
 mod tests;
 
 #[cfg(all(test, concurrent_futures_loom))]
-mod model;
+pub(super) mod model;

@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::super::ring::{Receiver, Sender, words as ring_words};
+use super::super::ring::model::{Bell, memory};
+use super::super::ring::{Receiver, Sender};
 use super::*;
-use crate::sync::{Condvar, Mutex, Tracked};
+use crate::sync::Tracked;
 
 const KEY: u64 = 42;
 
-type Words = Arc<Vec<AtomicU64>>;
-
-fn zeros(count: usize) -> Words {
-    Arc::new((0..count).map(|_| AtomicU64::new(0)).collect())
+fn word() -> Arc<[AtomicU64]> {
+    Arc::new([AtomicU64::new(0)])
 }
 
 /// A worker begins a task that never ends, while the pool goes to sleep. If the pool learnt
@@ -23,32 +22,24 @@ fn zeros(count: usize) -> Words {
 #[test]
 fn a_pool_that_goes_to_sleep_learns_of_each_begin() {
     loom::model(|| {
-        let (ring, word) = (zeros(ring_words(64)), zeros(1));
-        let socket = Arc::new((Mutex::new(false), Condvar::new()));
+        let (ring, word, bell) = (memory(), word(), Bell::new());
         let begun = Begun::new(&word[..], KEY);
         begun.record(0);
         let later = begun.later_than(0, None);
         let worker = {
-            let (ring, word, socket) = (ring.clone(), word.clone(), socket.clone());
+            let (ring, word, bell) = (ring.clone(), word.clone(), bell.clone());
             thread::spawn(move || {
                 let mut sender = Sender::new(&ring[..], KEY);
                 Begun::new(&word[..], KEY).record(1);
                 if sender.is_receiver_asleep() {
-                    let wake = || {
-                        *socket.0.lock() = true;
-                        socket.1.notify_one();
-                    };
-                    assert_eq!(sender.send(b"s", wake), Ok(1));
+                    assert_eq!(sender.send(b"s", || bell.ring()), Ok(1));
                 }
             })
         };
         let receiver = Receiver::new(&ring[..], KEY);
         while !receiver.next().is_there() && !later.is_there() {
             if receiver.next().may_sleep() && !later.is_there() {
-                let mut is_woken = socket.0.lock();
-                while !std::mem::take(&mut *is_woken) {
-                    socket.1.wait(&mut is_woken);
-                }
+                bell.sleep();
             }
             receiver.next().wakes_up();
         }
@@ -61,7 +52,7 @@ fn a_pool_that_goes_to_sleep_learns_of_each_begin() {
 #[test]
 fn a_task_has_begun_only_after_its_call_was_copied() {
     loom::model(|| {
-        let word = zeros(1);
+        let word = word();
         let call = Tracked::new();
         let worker = {
             let (word, call) = (word.clone(), call.clone());

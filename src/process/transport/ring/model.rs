@@ -14,20 +14,20 @@ use crate::sync::{Condvar, Mutex, Tracked};
 const KEY: u64 = 42;
 
 /// A wake-up for one process.
-struct Bell(Mutex<bool>, Condvar);
+pub(in crate::process::transport) struct Bell(Mutex<bool>, Condvar);
 
 impl Bell {
-    fn new() -> Arc<Self> {
+    pub(in crate::process::transport) fn new() -> Arc<Self> {
         Arc::new(Self(Mutex::new(false), Condvar::new()))
     }
 
-    fn ring(&self) {
+    pub(in crate::process::transport) fn ring(&self) {
         *self.0.lock() = true;
         self.1.notify_one();
     }
 
     /// Sleeps until the bell has rung. If the bell never rings, `loom` reports a deadlock.
-    fn sleep(&self) {
+    pub(in crate::process::transport) fn sleep(&self) {
         let mut has_rung = self.0.lock();
         while !std::mem::take(&mut *has_rung) {
             self.1.wait(&mut has_rung);
@@ -36,7 +36,7 @@ impl Bell {
 }
 
 /// The memory of a ring with one line of records, in a model.
-fn memory() -> Arc<Vec<AtomicU64>> {
+pub(in crate::process::transport) fn memory() -> Arc<Vec<AtomicU64>> {
     let words = words(LINE_BYTES);
     Arc::new((0..words).map(|_| AtomicU64::new(0)).collect())
 }
